@@ -1,0 +1,1 @@
+"""What became of each suggestion, kept on the user's own disk. Knows no LSP."""
