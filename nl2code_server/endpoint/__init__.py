@@ -1,4 +1,4 @@
-"""The wire between server and model: the OpenAI chat-completions API, ours or anyone's. Knows no LSP and no Python syntax."""
+"""The wire between server and model: the OpenAI chat-completions API. Knows no LSP and no Python syntax."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ChatRequest:
 
     messages: tuple[Message, ...]
     prefill: str = ""
-    """Start of the answer, given to the model where the endpoint can continue one; never part of the stream."""
+    """Start of the answer, given to the model where it can continue one; never part of the stream."""
     max_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
@@ -57,7 +57,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a generation cost, all answers together; the last thing that a stream gives, where the endpoint tells."""
+    """What a generation cost, all answers together: the last thing in a stream, where the endpoint tells."""
 
     prompt_tokens: int
     completion_tokens: int
