@@ -1,0 +1,98 @@
+"""The prompt: one of the two contracts that serving and tuning share. Text in, messages out.
+
+The stable part comes first and what changes last, so that a model host finds its prefix again: rules, then the
+file, then the instruction, then the lines of the file that the answer continues.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from .context import Context
+from .placement import Place, Placement
+from .unit import Frame
+
+PROMPT_VERSION = 1
+
+RULES = (
+    "You write Python code for one place in a file. Answer with one Python code block that holds only the new "
+    "code: no explanation, no usage example, no tests, nothing that the file already has."
+)
+
+FENCE = "```python\n"
+
+_WANTED: dict[Place, str] = {
+    "module": "Write the Python code that this comment asks for:",
+    "class": "Write the part of `{scope}` that this comment asks for:",
+    "body": "Write the statements that this comment asks for, inside `{scope}`:",
+    "stub": "Write the body of `{scope}`:",
+}
+
+# Chat, fill-in-the-middle and tool tokens of the known model families: user text must not speak for the chat.
+_CONTROL = re.compile(
+    r"<(?=\|[^|<>\s]{1,40}\|>)|<(?=/?(?:tool_call|tool_response|s|unk|pad|fim_\w+|start_of_turn|end_of_turn|think)>)"
+    r"|<(?=｜[^｜<>]{1,40}｜>)|\[(?=/?INST\])"
+)
+_DEFUSED = {"<": "\u2039", "[": "\u27e6"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A chat and the start of its answer."""
+
+    messages: tuple[tuple[str, str], ...]
+    """`(role, content)`."""
+    frame: Frame
+    version: int = PROMPT_VERSION
+
+    @property
+    def prefill(self) -> str:
+        """The start of the answer: an open code fence and the frame's head."""
+        return FENCE + defuse(self.frame.head)
+
+    @property
+    def hash(self) -> str:
+        """sha256 of all that the model sees."""
+        parts = [*(f"{role}\0{content}" for role, content in self.messages), self.prefill]
+        return hashlib.sha256("\1".join(parts).encode("utf-8", "replace")).hexdigest()
+
+
+def defuse(text: str) -> str:
+    """Replace what a model family would read as a control token by a look-alike (`restore` maps it back)."""
+    return _CONTROL.sub(lambda match: _DEFUSED[match[0]], text)
+
+
+def restore(text: str) -> str:
+    """Undo `defuse` in a model's answer."""
+    for plain, look_alike in _DEFUSED.items():
+        text = text.replace(look_alike, plain)
+    return text
+
+
+def _fenced(code: str) -> str:
+    """Put code into a fence that nothing in it can close."""
+    longest = max((len(run) for run in re.findall(r"`{3,}", code)), default=2)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}python\n{code.rstrip()}\n{fence}"
+
+
+def _around(context: Context) -> str:
+    parts = []
+    if context.imports or context.outline or context.before:
+        code = "\n\n".join(part for part in (context.imports, context.outline, context.before) if part)
+        parts.append(f"The file so far:\n{_fenced(code)}")
+    if context.after:
+        parts.append(f"Below the new code follows:\n{_fenced(context.after)}")
+    return "\n\n".join(parts)
+
+
+def build(instruction: str, placement: Placement, context: Context) -> Prompt:
+    """Render the prompt for one instruction."""
+    wanted = _WANTED[placement.place].format(scope=".".join(placement.scope) or "this block")
+    question = f"{wanted}\n\n{instruction}" if instruction else wanted
+    around = _around(context)
+    user = f"{around}\n\n{question}" if around else question
+    frame = Frame(instruction, placement.place, placement.scope, context.head, context.depth)
+    return Prompt((("system", RULES), ("user", defuse(user))), frame)
