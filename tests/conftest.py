@@ -1,0 +1,34 @@
+"""Every test gets folders and settings of its own; nothing of the user's is read or written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nl2code_server.platform import paths
+
+USER_MODELS = paths().models
+
+
+def _set_aside(patch: pytest.MonkeyPatch, home: Path, *, keep_models: bool) -> None:
+    for name in [name for name in os.environ if name.startswith("NL2CODE_")]:
+        patch.delenv(name)
+    patch.setenv("NL2CODE_HOME", str(home))
+    if keep_models:
+        patch.setenv("NL2CODE_MODELS", str(USER_MODELS))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_session_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Cover fixtures that outlive a test; a model host that they start may use the user's models."""
+    with pytest.MonkeyPatch.context() as patch:
+        _set_aside(patch, tmp_path_factory.mktemp("home"), keep_models=True)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_weights = request.node.get_closest_marker("model") is not None
+    _set_aside(monkeypatch, tmp_path, keep_models=needs_weights)
