@@ -51,17 +51,19 @@ def repeats(text: str) -> bool:
     return False
 
 
-def complete(text: str, frame: Frame) -> bool:
-    """Tell whether `text`, an answer in the making that continues the frame's head, already holds all of the unit.
+def complete(text: str, frame: Frame, *, prefilled: bool = True) -> bool:
+    """Tell whether `text`, an answer in the making, already holds all of the unit.
 
+    `prefilled` says that it continues the frame's head; else it begins with whatever the model likes to say first.
     Looks at finished lines only, so call it after each line feed.
     """
     finished = text[: text.rfind("\n") + 1]
     if not finished:
         return False
-    if _FENCE.search(finished):
-        return True
-    return len(_own_lines(finished, frame)) < finished.count("\n")
+    fences = len(_FENCE.findall(finished))
+    if not prefilled:
+        return fences > 1
+    return fences > 0 or len(_own_lines(finished, frame)) < finished.count("\n")
 
 
 def extract(raw: str, frame: Frame) -> Unit | None:

@@ -77,6 +77,8 @@ class Outcome:
     """What came of a job. `suggestions` are best first; if there are none, `reason` says why."""
 
     request_id: str
+    snapshot: Snapshot
+    """What the suggestions' edits refer to."""
     suggestions: tuple[Suggestion, ...]
     reason: str
     model: str

@@ -1,0 +1,130 @@
+"""From an answer to a candidate: cut the unit out, put it into the file, check it there, run its examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ..lang import Edit
+from ..lang.examples import Example, find_examples
+from ..lang.names import insert_imports, missing_imports, undefined
+from ..lang.placement import Placement
+from ..lang.splice import apply, splice
+from ..lang.unit import Frame, Unit, extract
+from ..lang.validate import Check, validate
+from . import ExampleRun, Job, Status
+from .generate import Answer
+from .sandbox import Sandbox
+from .verify import needed_context, verify
+
+
+# A candidate that fails one of these is offered on request alone, marked failed.
+_SOFT = ("names", "duplicate", "examples")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An answer with its verdicts; `code` is empty if there was none in it."""
+
+    id: str
+    answer: Answer
+    code: str = ""
+    imports: tuple[str, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    status: Status = "failed"
+    checks: tuple[Check, ...] = ()
+    examples: tuple[ExampleRun, ...] = ()
+
+    @property
+    def greedy(self) -> bool:
+        """Whether it is the model's first choice."""
+        return self.answer.sampling.temperature == 0
+
+    @property
+    def mean_logprob(self) -> float | None:
+        """Log-probability per token, where the endpoint tells."""
+        if self.answer.logprob is None or not self.answer.tokens:
+            return None
+        return self.answer.logprob / self.answer.tokens
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the file still parses with it: the least that anything offered must do."""
+        return bool(self.edits) and all(check.ok for check in self.checks if check.check not in _SOFT)
+
+
+def examples_of(job: Job) -> tuple[Example, ...]:
+    """Return the examples that the instruction gives."""
+    return find_examples(job.instruction.text)
+
+
+async def judge(
+    job: Job,
+    placement: Placement,
+    frame: Frame,
+    answer: Answer,
+    candidate_id: str,
+    *,
+    comment: str,
+    sandbox: Sandbox | None,
+) -> Candidate:
+    """Turn an answer into a candidate. Without a sandbox its examples are not run."""
+    bare = Candidate(candidate_id, answer)
+    if answer.finish_reason == "repetition":
+        return replace(bare, checks=(Check("answer", False, "the model repeats itself"),))
+    unit = extract(answer.raw, frame)
+    if unit is None:
+        return replace(bare, checks=(Check("answer", False, "the answer holds no code"),))
+    candidate = _in_file(job, placement, bare, unit, comment)
+    if not all(check.ok for check in candidate.checks):
+        return candidate
+    if sandbox is None:
+        return replace(candidate, status="valid")
+    return await _verified(job, placement, frame, candidate, sandbox)
+
+
+def edits_for(
+    job: Job, placement: Placement, code: str, imports: tuple[str, ...], *, comment: str
+) -> tuple[Edit, ...]:
+    """Return the edits that bring code and its imports into the file."""
+    return (
+        *insert_imports(job.snapshot, imports),
+        *splice(job.snapshot, job.instruction, placement, code, comment=comment),
+    )
+
+
+def _in_file(job: Job, placement: Placement, bare: Candidate, unit: Unit, comment: str) -> Candidate:
+    """Splice the unit and check the whole file against the file without it."""
+    snapshot = job.snapshot
+    before = snapshot.text
+    edits = edits_for(job, placement, unit.code, (), comment=comment)
+    missing = missing_imports(undefined(before, apply(snapshot, edits)))
+    imports = _new_lines(before, (*unit.imports, *missing.values()))
+    edits = edits_for(job, placement, unit.code, imports, comment=comment)
+    unknown = undefined(before, apply(snapshot, edits))
+    checks = (
+        *validate(snapshot, edits, placement),
+        Check("names", not unknown, f"not defined: {', '.join(unknown)}" if unknown else ""),
+    )
+    return replace(bare, code=unit.code, imports=imports, edits=edits, checks=checks)
+
+
+async def _verified(
+    job: Job, placement: Placement, frame: Frame, candidate: Candidate, sandbox: Sandbox
+) -> Candidate:
+    examples = examples_of(job)
+    code = candidate.code
+    if placement.place == "stub":
+        code = frame.head + "\n".join(
+            " " * frame.depth + line if line.strip() else line for line in candidate.code.split("\n")
+        )
+    code = "\n".join((*candidate.imports, code))
+    verdict = await verify(code, needed_context(job.snapshot, code), examples, sandbox)
+    check = Check("examples", verdict.status != "failed", verdict.reason)
+    return replace(candidate, status=verdict.status, examples=verdict.runs, checks=(*candidate.checks, check))
+
+
+def _new_lines(before: str, imports: Iterable[str]) -> tuple[str, ...]:
+    """Return the import lines that the file does not have yet, each once."""
+    present = {line.strip() for line in before.splitlines()}
+    return tuple(dict.fromkeys(line for line in imports if line not in present))

@@ -1,0 +1,111 @@
+"""The way from an instruction to suggestions: context, prompt, generation, verdicts, more tries, ranking, log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..config import Settings
+from ..lang.context import collect
+from ..lang.placement import place
+from ..lang.prompt import build
+from . import Job, Outcome, Trace
+from .attempt import Attempt, Plan
+from .judge import edits_for
+from .sandbox import Sandbox
+from .speculate import SharedWork
+
+if TYPE_CHECKING:
+    from ..endpoint import Endpoint
+    from ..endpoint.client import ChatClient
+    from ..feedback.log import FeedbackLog
+
+DEFAULT_CONTEXT_TOKENS = 400  # two to three seconds of prompt on two CPU cores, cold
+
+Tell = Callable[[str], None]
+
+
+class Suggester:
+    """Makes suggestions for one session. Holds nothing of a document across a wait but its immutable snapshot."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        feedback: FeedbackLog | None,
+        *,
+        session_id: str,
+        client: str = "nl2code",
+        project: str = "",
+        on_status: Tell | None = None,
+    ) -> None:
+        self.settings = settings
+        self.feedback = feedback
+        self.session_id = session_id
+        self.client = client
+        self.project = project
+        self._on_status = on_status or (lambda _: None)
+        self._work: SharedWork[Outcome] = SharedWork()
+        self.sandbox = Sandbox() if settings.verify else None
+        self._clients: dict[Endpoint, ChatClient] = {}
+        self._last: Trace | None = None
+
+    def last(self) -> Trace | None:
+        """Return the story of the last decision."""
+        return self._last
+
+    async def suggest(self, job: Job, *, on_stage: Tell | None = None) -> Outcome:
+        """Make suggestions for a job.
+
+        Failures are told in `Outcome.reason`; only `ModelMissing` is raised, because a person must be asked first.
+        The same prompt asked for again is answered by the work under way or by its result, unless `job.fresh`.
+        """
+        placement = place(job.snapshot, job.instruction)
+        tokens = self.settings.context_tokens or DEFAULT_CONTEXT_TOKENS
+        context = collect(job.snapshot, job.instruction, placement, tokens=tokens)
+        prompt = build(job.instruction.text, placement, context)
+        key = (prompt.hash, job.snapshot.uri, job.candidates)
+        if job.fresh:
+            self._work.forget(key)
+        plan = Plan(job, placement, prompt, context.sizes)
+        attempt = Attempt(self, plan, on_stage or (lambda _: None))
+        outcome = await self._work.share(key, attempt.run, worth_keeping=lambda done: bool(done.suggestions))
+        self._last = outcome.trace
+        return self._rebound(outcome, plan)
+
+    async def connect(self) -> ChatClient:
+        """Return a client for the endpoint in force, starting the local host if need be."""
+        from ..endpoint.client import ChatClient
+        from ..endpoint.process import ensure_host
+
+        endpoint = await ensure_host(self.settings, on_status=self._on_status)
+        if endpoint not in self._clients:
+            self._clients[endpoint] = ChatClient(endpoint, request_timeout=self.settings.request_timeout)
+        return self._clients[endpoint]
+
+    async def close(self) -> None:
+        """Stop all work and let go of connections and of the sandbox."""
+        await self._work.close()
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+        if self.sandbox:
+            await self.sandbox.close()
+
+    def _rebound(self, outcome: Outcome, plan: Plan) -> Outcome:
+        """Fit suggestions that were made for an earlier state of the file to the one that is asked about."""
+        job = plan.job
+        if outcome.snapshot is job.snapshot:
+            return outcome
+        suggestions = tuple(
+            replace(
+                suggestion,
+                instruction=job.instruction,
+                placement=plan.placement,
+                edits=edits_for(
+                    job, plan.placement, suggestion.code, suggestion.imports, comment=self.settings.comment
+                ),
+            )
+            for suggestion in outcome.suggestions
+        )
+        return replace(outcome, snapshot=job.snapshot, suggestions=suggestions)
