@@ -1,0 +1,1 @@
+"""Model files: what there is, where it comes from, and whether a file is what it should be."""

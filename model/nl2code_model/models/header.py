@@ -1,0 +1,154 @@
+"""What the header of a GGUF file says, read with every size checked against the file's end first."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nl2code_server.errors import ModelFileError
+
+MAX_ENTRIES = 1 << 16
+MAX_TENSORS = 1 << 17
+MAX_NESTING = 2
+
+CONTROL, USER_DEFINED = 3, 4  # tokenizer.ggml.token_type
+
+# GGUF value types: struct codes of the fixed-size ones
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_LENGTH = struct.Struct("<Q")
+_CUT = "it is cut short, or its header lies about sizes"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The few facts that the host needs about a model file."""
+
+    architecture: str
+    context: int
+    """Longest context that the model was trained for; 0 where the file does not say."""
+    chat_template: str
+    control_tokens: dict[str, int]
+    """Tokens that steer the model. A tokenizer told to take text as text leaves these alone …"""
+    user_defined_tokens: dict[str, int]
+    """… and still maps these."""
+
+
+def read_header(path: Path) -> Header:
+    """Read a GGUF file's header, or raise `ModelFileError` saying what is wrong with it."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            values = _Reader(data).metadata()
+        return _header(values)
+    except (OSError, ValueError, struct.error, UnicodeDecodeError, RecursionError) as error:
+        raise ModelFileError(
+            f"{path} is not a model file that can be used: {error}",
+            "download it again, or choose another model",
+        ) from error
+
+
+def _header(values: dict[str, Any]) -> Header:
+    architecture = values.get("general.architecture")
+    if not isinstance(architecture, str):
+        raise ValueError("it does not say its architecture")
+    tokens, kinds = values.get("tokenizer.ggml.tokens", []), values.get("tokenizer.ggml.token_type", ())
+    by_kind: dict[int, dict[str, int]] = {CONTROL: {}, USER_DEFINED: {}}
+    for number, kind in enumerate(kinds):
+        if kind in by_kind and number < len(tokens):
+            by_kind[kind][tokens[number].decode("utf-8", "replace")] = number
+    context = values.get(f"{architecture}.context_length", 0)
+    template = values.get("tokenizer.chat_template", "")
+    return Header(
+        architecture=architecture,
+        context=context if isinstance(context, int) else 0,
+        chat_template=template if isinstance(template, str) else "",
+        control_tokens=by_kind[CONTROL],
+        user_defined_tokens=by_kind[USER_DEFINED],
+    )
+
+
+class _Reader:
+    """A position in a file's bytes that never passes their end."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data = data
+        self.end = len(data)
+        self.at = 0
+
+    def metadata(self) -> dict[str, Any]:
+        if self.take(4) != b"GGUF":
+            raise ValueError("it does not start like a GGUF file")
+        (version,) = self.unpack("I")
+        if version not in (2, 3):
+            raise ValueError(f"GGUF version {version} is not supported")
+        tensors, entries = self.unpack("QQ")
+        if tensors > MAX_TENSORS or entries > MAX_ENTRIES:
+            raise ValueError(f"it claims {tensors} tensors and {entries} entries")
+        values = {}
+        for _ in range(entries):
+            name = self.string().decode()
+            (kind,) = self.unpack("I")
+            value = self.value(kind)
+            values[name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        offsets = [self.tensor() for _ in range(tensors)]
+        if offsets and max(offsets) >= self.end - self.at:
+            raise ValueError("it is cut short: a tensor lies beyond the end of the file")
+        return values
+
+    def tensor(self) -> int:
+        """Pass over a tensor's description and return where its data starts."""
+        self.string()
+        (dimensions,) = self.unpack("I")
+        if dimensions > 4:
+            raise ValueError(f"it has a tensor of {dimensions} dimensions")
+        *_, offset = self.unpack(f"{dimensions}QIQ")
+        return int(offset)
+
+    def value(self, kind: int, nesting: int = 0) -> Any:
+        if kind in _SCALARS:
+            return self.unpack(_SCALARS[kind])[0]
+        if kind == _STRING:
+            return self.string()
+        if kind != _ARRAY or nesting >= MAX_NESTING:
+            raise ValueError(f"it has a value of unknown type {kind}")
+        item, count = self.unpack("IQ")
+        if item in _SCALARS:
+            return self.unpack(f"{self.fits(count, struct.calcsize(_SCALARS[item]))}{_SCALARS[item]}")
+        if item == _STRING:
+            return self.strings(count)
+        return [self.value(item, nesting + 1) for _ in range(self.fits(count, 8))]
+
+    def strings(self, count: int) -> list[bytes]:
+        """Read a vocabulary: hundreds of thousands of strings, hence the flat loop."""
+        items, at, end, data = [], self.at, self.end, self.data
+        for _ in range(self.fits(count, 8)):
+            (length,) = _LENGTH.unpack_from(data, at)
+            start = at + 8
+            at = start + length
+            if at > end:
+                raise ValueError(_CUT)
+            items.append(data[start:at])
+        self.at = at
+        return items
+
+    def string(self) -> bytes:
+        (length,) = self.unpack("Q")
+        return self.take(length)
+
+    def unpack(self, code: str) -> tuple[Any, ...]:
+        code = "<" + code
+        return struct.unpack(code, self.take(struct.calcsize(code)))
+
+    def take(self, count: int) -> bytes:
+        self.fits(count, 1)
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def fits(self, count: int, size: int) -> int:
+        """Return `count` if so many items of at least `size` bytes can follow."""
+        if count * size > self.end - self.at:
+            raise ValueError(_CUT)
+        return count
