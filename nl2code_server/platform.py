@@ -59,7 +59,10 @@ def paths() -> Paths:
     with warnings.catch_warnings():
         # It warns when XDG_RUNTIME_DIR is unset, which is the normal state of a server without a desktop.
         warnings.simplefilter("ignore")
-        runtime = Path(dirs.user_runtime_dir)
+        try:
+            runtime = Path(dirs.user_runtime_dir)
+        except OSError:  # its last resort is under /tmp, where somebody else may have been first
+            runtime = dirs.user_cache_path / "run"
     return Paths(dirs.user_config_path, dirs.user_data_path, dirs.user_cache_path, runtime)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
 
@@ -19,7 +19,7 @@ class Endpoint:
 
     url: str
     """Base URL, normalised to end in `/v1`."""
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
     model: str = ""
     """Model name to ask for; empty takes the first that the endpoint lists."""
     local: bool = False
