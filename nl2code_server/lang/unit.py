@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from dataclasses import dataclass, replace
 
 from .outline import Span, rows_inside_strings, top_level
@@ -81,7 +80,7 @@ def extract(raw: str, frame: Frame) -> Unit | None:
     elif fences:
         text = text[: fences[0].start()]
     lines = _own_lines(text if text.endswith("\n") else text + "\n", frame)
-    code = textwrap.dedent("\n".join(lines)).strip("\n").rstrip()
+    code = _dedent("\n".join(lines)).strip("\n").rstrip()
     code = _without_echo(code, frame.instruction)
     if frame.place == "module":
         code = _without_trials(code)
@@ -101,13 +100,30 @@ def _own_lines(text: str, frame: Frame) -> list[str]:
             continue
         expanded = line.expandtabs(4)
         indent = len(expanded) - len(expanded.lstrip())
-        if indent < frame.depth and not stripped.startswith((")", "]", "}", "#")):
-            return lines[:number]
-        if indent <= frame.depth and seen and _ends_unit(stripped, frame):
-            return lines[:number]
+        outside = indent < frame.depth and not stripped.startswith((")", "]", "}", "#"))
+        if outside or (indent <= frame.depth and seen and _ends_unit(stripped, frame)):
+            return _without_lead(lines[:number])
         if indent <= frame.depth and _DEFINITION.match(stripped):
             seen += 1
     return lines
+
+
+def _without_lead(lines: list[str]) -> list[str]:
+    """Drop trailing comments and decorators: they belong to what follows and is left out."""
+    while lines and (not lines[-1].strip() or lines[-1].lstrip().startswith(("#", "@"))):
+        lines.pop()
+    return lines
+
+
+def _dedent(code: str) -> str:
+    """Take the common indentation away; `textwrap.dedent` would count the lines of string literals."""
+    lines = code.split("\n")
+    inside = rows_inside_strings(parse(_encode(code)))
+    margins = [
+        len(line) - len(line.lstrip()) for row, line in enumerate(lines) if line.strip() and row not in inside
+    ]
+    margin = min(margins, default=0)
+    return "\n".join(line[margin:] if not line[:margin].strip() else line for line in lines)
 
 
 def _ends_unit(line: str, frame: Frame) -> bool:
@@ -163,7 +179,7 @@ def _without_echo(code: str, instruction: str) -> str:
 
 def _unwrap(code: str, frame: Frame) -> str:
     """Take the code for an inner place out of an answer that repeats the definitions around it."""
-    code = textwrap.dedent(code)
+    code = _dedent(code)
     if frame.place == "module":
         return code
     lines = code.split("\n")
@@ -171,7 +187,7 @@ def _unwrap(code: str, frame: Frame) -> str:
         around = next((span for span in _spans("\n".join(lines)) if span.name == name), None)
         if around is None:
             break
-        lines = textwrap.dedent("\n".join(lines[around.body_row : around.end_row + 1])).split("\n")
+        lines = _dedent("\n".join(lines[around.body_row : around.end_row + 1])).split("\n")
     said = {line.strip() for line in frame.head.split("\n") if line.strip()}
     while lines and (not lines[0].strip() or lines[0].strip() in said):
         lines.pop(0)

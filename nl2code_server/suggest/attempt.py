@@ -43,7 +43,13 @@ class Plan:
 class Attempt:
     """The work on one plan. `run` may be called once."""
 
-    def __init__(self, suggester: Suggester, plan: Plan, on_stage: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        suggester: Suggester,
+        plan: Plan,
+        on_stage: Callable[[str], None],
+        on_text: Callable[[str], None] | None = None,
+    ) -> None:
         self.suggester = suggester
         self.plan = plan
         self.request_id = new_id()
@@ -54,6 +60,7 @@ class Attempt:
         self.outcome = "cancelled"
         self.reason = ""
         self._on_stage = on_stage
+        self._on_text = on_text
         self._started = time.monotonic()
         instruction = plan.job.instruction
         self.trace = Trace(
@@ -107,7 +114,11 @@ class Attempt:
             sampling = Sampling(0.8, 0.95, random.getrandbits(31)) if sampled else GREEDY
             self._stage("generating" if number == 0 else f"trying again ({number + 1})")
             answer = await generate(
-                client, self.plan.prompt, sampling, max_tokens=self.suggester.settings.max_tokens
+                client,
+                self.plan.prompt,
+                sampling,
+                max_tokens=self.suggester.settings.max_tokens,
+                on_text=self._on_text,
             )
             self._stage("checking")
             candidate = await judge(

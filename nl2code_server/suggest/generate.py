@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,18 @@ class Answer:
     prefilled: bool
 
 
-async def generate(client: ChatClient, prompt: Prompt, sampling: Sampling, *, max_tokens: int) -> Answer:
-    """Stream one answer. Cancelling this closes the stream, and with it the work on the host."""
+async def generate(
+    client: ChatClient,
+    prompt: Prompt,
+    sampling: Sampling,
+    *,
+    max_tokens: int,
+    on_text: Callable[[str], None] | None = None,
+) -> Answer:
+    """Stream one answer. Cancelling this closes the stream, and with it the work on the host.
+
+    `on_text` is called with each piece as it comes, to show progress: nothing in it is checked yet.
+    """
     capabilities = await client.capabilities()
     started = time.monotonic()
     messages = tuple(Message(role=role, content=content) for role, content in prompt.messages)  # type: ignore[typeddict-item]
@@ -64,6 +75,8 @@ async def generate(client: ChatClient, prompt: Prompt, sampling: Sampling, *, ma
                 continue
             first = first or time.monotonic() - started
             text += piece.text
+            if on_text:
+                on_text(piece.text)
             tokens += piece.tokens
             if piece.logprob is not None:
                 logprob = (logprob or 0.0) + piece.logprob

@@ -17,7 +17,6 @@ from .generate import Answer
 from .sandbox import Sandbox
 from .verify import needed_context, verify
 
-
 # A candidate that fails one of these is offered on request alone, marked failed.
 _SOFT = ("names", "duplicate", "examples")
 

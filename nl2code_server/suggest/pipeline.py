@@ -54,10 +54,13 @@ class Suggester:
         """Return the story of the last decision."""
         return self._last
 
-    async def suggest(self, job: Job, *, on_stage: Tell | None = None) -> Outcome:
+    async def suggest(
+        self, job: Job, *, on_stage: Tell | None = None, on_text: Tell | None = None
+    ) -> Outcome:
         """Make suggestions for a job.
 
         Failures are told in `Outcome.reason`; only `ModelMissing` is raised, because a person must be asked first.
+        `on_stage` is told what is being done, `on_text` the unchecked text as it streams.
         The same prompt asked for again is answered by the work under way or by its result, unless `job.fresh`.
         """
         placement = place(job.snapshot, job.instruction)
@@ -68,7 +71,7 @@ class Suggester:
         if job.fresh:
             self._work.forget(key)
         plan = Plan(job, placement, prompt, context.sizes)
-        attempt = Attempt(self, plan, on_stage or (lambda _: None))
+        attempt = Attempt(self, plan, on_stage or (lambda _: None), on_text)
         outcome = await self._work.share(key, attempt.run, worth_keeping=lambda done: bool(done.suggestions))
         self._last = outcome.trace
         return self._rebound(outcome, plan)
