@@ -1,0 +1,142 @@
+"""Generated code as a program of its own: the definition it became part of, and what that needs from its file."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..lang.examples import Example
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+    from ..lang.document import Snapshot
+
+_MAX_CONTEXT = 200_000
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
+
+
+def testable(
+    after: Snapshot, code: str, scope: Sequence[str] = (), examples: Iterable[Example] = ()
+) -> tuple[str, str]:
+    """Return the code to run and its context, for `code` that stands in `after`, the file as it would be.
+
+    In a stub, a method or a body, what runs is the whole outermost definition around it, named by `scope`.
+    """
+    unit = code
+    if scope:
+        around = [_text(node) for node in after.tree.root_node.named_children if scope[0] in _defines(node)]
+        last = code.strip().rsplit("\n", 1)[-1].strip()
+        unit = next((text for text in reversed(around) if last in text), code)
+    return unit, needed_context(after, unit, examples)
+
+
+def needed_context(snapshot: Snapshot, code: str, examples: Iterable[Example] = ()) -> str:
+    """Return the imports, constants and definitions of the file that the code refers to, transitively, in file order.
+
+    Annotations do not count, and statements that do something are left out. Works in a file that does not parse.
+    """
+    tree = parse(code)
+    if tree is None:
+        return ""
+    wanted = uses(tree)
+    for example in examples:
+        for source in (example.call, example.expected, example.setup):
+            wanted |= uses(parse(source) or tree)
+    known = bound(tree.body)
+    providers: dict[str, list[int]] = {}
+    nodes = snapshot.tree.root_node.named_children
+    for index, node in enumerate(nodes):
+        for name in _defines(node) - known:
+            providers.setdefault(name, []).append(index)
+
+    taken: dict[int, str] = {}
+    queue = sorted(wanted)
+    while queue:
+        for index in providers.pop(queue.pop(), ()):
+            if index in taken:
+                continue
+            taken[index] = _text(nodes[index])
+            inner = parse(taken[index])
+            queue.extend(uses(inner) if inner else ())
+    context = "\n".join(taken[index] for index in sorted(taken))
+    return context if len(context) <= _MAX_CONTEXT else ""
+
+
+def parse(source: str) -> ast.Module | None:
+    """Parse, without a word about what is odd in code that is not ours."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def uses(tree: ast.AST) -> set[str]:
+    """Return the names that are read, those in annotations of functions left out."""
+    names: set[str] = set()
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        for field, value in ast.iter_fields(node):
+            if field in ("annotation", "returns"):
+                continue
+            children = value if isinstance(value, list) else [value]
+            stack.extend(child for child in children if isinstance(child, ast.AST))
+    return names
+
+
+def bound(body: Sequence[ast.stmt]) -> set[str]:
+    """Return the names that statements bind, those inside functions and classes left out."""
+    names: set[str] = set()
+    for statement in body:
+        if isinstance(statement, _DEFINITIONS):
+            names.add(statement.name)
+        elif isinstance(statement, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
+        else:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    names.add(node.id)
+                elif isinstance(node, (ast.Import, ast.ImportFrom, *_DEFINITIONS)):
+                    names |= bound([node])
+    return names
+
+
+def _defines(node: Node) -> set[str]:
+    """Return the names that a top-level statement defines; none for one that does something besides."""
+    inner = node.child_by_field_name("definition") if node.type == "decorated_definition" else node
+    if inner is not None and inner.type in ("function_definition", "class_definition"):
+        name = inner.child_by_field_name("name")
+        return {_text(name)} if name is not None else set()
+    if node.type == "comment" or node.end_byte - node.start_byte > _MAX_CONTEXT:
+        return set()
+    tree = parse(_text(node))
+    return bound(tree.body) if tree is not None and all(map(_is_quiet, tree.body)) else set()
+
+
+def _is_quiet(statement: ast.stmt) -> bool:
+    """Tell whether a statement does nothing but bind names."""
+    if isinstance(statement, (ast.If, ast.Try)):
+        return all(map(_is_quiet, _inside(statement)))
+    kinds = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Pass, *_DEFINITIONS)
+    return isinstance(statement, kinds)
+
+
+def _inside(statement: ast.If | ast.Try) -> Iterator[ast.stmt]:
+    yield from statement.body
+    yield from statement.orelse
+    if isinstance(statement, ast.Try):
+        yield from statement.finalbody
+        for handler in statement.handlers:
+            yield from handler.body
+
+
+def _text(node: Node) -> str:
+    return (node.text or b"").decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
