@@ -115,6 +115,7 @@ class FakeEndpoint:
         """Continue a trailing assistant message: what a scripted text repeats of it is not sent."""
         self.token_delay = token_delay
         self.first_delay = first_delay
+        self.server_header = "fake"
         self.models_reply: Reply | None = None
         """Answers `/v1/models` instead of the list of the one model."""
         self.model_extra: dict[str, Any] = {}
@@ -208,6 +209,9 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
+
+    def version_string(self) -> str:
+        return self.server.fake.server_header
 
     def log_message(self, format: str, *args: object) -> None:
         pass
