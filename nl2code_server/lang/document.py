@@ -234,11 +234,16 @@ class Snapshot:
         if any(one.end > two.start for one, two in pairwise(ordered)):
             raise ValueError("edits overlap")
         copy = Document(self.uri, encoding="utf-8")
-        copy._lines = list(self.lines)
-        copy._lone_cr = self._lone_cr
-        copy._history.adopt(self.tree, copy._history.number)
-        for edit in reversed(ordered):
-            copy.apply((*edit.start, *edit.end), edit.text)
+        if self._lone_cr:  # where an insertion can join two lines, and so move the points in front of it
+            source = bytearray(self.source)
+            for edit in reversed(ordered):
+                source[self.offset(edit.start) : self.offset(edit.end)] = _encode(edit.text)
+            copy.apply(None, source.decode())
+        else:
+            copy._lines = list(self.lines)
+            copy._history.adopt(self.tree, copy._history.number)
+            for edit in reversed(ordered):
+                copy.apply((*edit.start, *edit.end), edit.text)
         copy.encoding, copy.version = self.encoding, self.version
         return copy.snapshot()
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 from typing import TYPE_CHECKING, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nl2code_server.lang import Edit, Point
+from nl2code_server.lang import Edit, Point, syntax
 from nl2code_server.lang.document import _MAX_EDITS, Document, Encoding, Range, Snapshot
 
 if TYPE_CHECKING:
@@ -288,21 +287,26 @@ def test_old_snapshots_parse_their_own_text() -> None:
         assert flat(snapshots[at].tree) == flat(Snapshot.from_text(texts[at]).tree)
 
 
-def test_parsing_again_reuses_the_tree() -> None:
-    text = "".join(f"class C{n}:\n    def f(self):\n        return {n}\n\n" for n in range(2500))
-    document = Document("file:///a.py", text)
-    started = time.perf_counter()
+def test_parsing_again_reuses_the_newest_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    reused: list[bool] = []
+    parse = syntax.parse
+
+    def spy(source: bytes, old: Tree | None = None) -> Tree:
+        reused.append(old is not None)
+        return parse(source, old)
+
+    monkeypatch.setattr(syntax, "parse", spy)
+    document = Document("file:///a.py", "x = 1\n" * 20)
+    first = document.snapshot()
+    document.apply((3, 0, 3, 1), "y")
+    _ = first.tree  # parsed only after the next edit: still what the next snapshot starts from
     _ = document.snapshot().tree
-    first = time.perf_counter() - started
-    later = []
-    for _ in range(5):
-        document.apply((5000, 0, 5000, 0), " ")
-        document.apply((5000, 0, 5000, 1), "")
-        document.snapshot()
-        started = time.perf_counter()
-        _ = document.snapshot().tree
-        later.append(time.perf_counter() - started)
-    assert min(later) < first / 3
+    _ = document.snapshot().edited([Edit((4, 0), (4, 1), "z")]).tree
+    document.apply(None, "x = 1\n")
+    _ = document.snapshot().tree
+    document.apply((0, 0, 0, 0), "a\rb")
+    _ = document.snapshot().tree
+    assert reused == [False, True, True, False, False]
 
 
 def test_many_edits_without_a_parse_are_not_hoarded() -> None:
