@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from nl2code_server.errors import ModelMissing, Nl2CodeError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,6 +19,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+
+from nl2code_server.errors import ModelMissing, Nl2CodeError
 
 from ..models import pull as pulling
 from ..models.catalog import Located, Model, catalog, entry, locate

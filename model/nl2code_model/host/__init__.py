@@ -1,0 +1,1 @@
+"""The model host: a local model behind the OpenAI chat-completions API."""

@@ -139,10 +139,12 @@ def _download(downloader: list[str], requirement: str, folder: Path, report: Rep
             env={**os.environ, "TMPDIR": str(unpack)},
         )
         try:
+            reached = 0  # pip copies and then moves what it has: progress must not go back
             while _running(process):
                 if time.monotonic() > deadline:
                     raise SourceFailed(f"{requirement} took longer than {PART_TIMEOUT / 60:.0f} minutes")
-                report(sum(_size(path) for path in unpack.rglob("*")))
+                reached = max(reached, sum(_size(path) for path in unpack.rglob("*")))
+                report(reached)
         finally:
             if process.poll() is None:
                 process.kill()

@@ -1,0 +1,100 @@
+"""The HTTP application of the host: chat completions, models, health, metrics, shutdown."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from nl2code_server import __version__
+from nl2code_server.endpoint.runtime import PROTOCOL
+
+from .api import error_body
+from .completions import Activity, Completions
+from .engine import Engine
+from .guard import Guard
+from .turns import Turns
+
+
+class Host:
+    """An engine behind the routes, and what the host has been asked so far."""
+
+    def __init__(self, engine: Engine, *, queue_limit: int) -> None:
+        self.engine = engine
+        self.turns = Turns(engine.parallel, queue_limit)
+        self.activity = Activity()
+        self.stopping = False
+        self._started = int(time.time())
+
+    def app(self, *, token: str, names: frozenset[str]) -> ASGIApp:
+        """Return the application: every route behind the guard, unknown ones too."""
+        completions = Completions(self.engine, self.turns, self.activity)
+        routes = [
+            Route("/v1/chat/completions", completions, methods=["POST"]),
+            Route("/v1/models", self._models),
+            Route("/health", self._health),
+            Route("/metrics", self._metrics),
+            Route("/shutdown", self._shutdown, methods=["POST"]),
+        ]
+        return Guard(Starlette(routes=routes, exception_handlers={HTTPException: _http_error}), token, names)
+
+    def idle_seconds(self) -> float:
+        """Return how long ago the last answer ended; 0 while one is under way."""
+        return 0.0 if self.activity.under_way else time.monotonic() - self.activity.last_used
+
+    async def _models(self, _: Request) -> Response:
+        model = {"id": self.engine.model, "object": "model", "created": self._started, "owned_by": "nl2code"}
+        # `max_model_len` is vLLM's word, which clients know.
+        return JSONResponse({"object": "list", "data": [{**model, "max_model_len": self.engine.context}]})
+
+    async def _health(self, _: Request) -> Response:
+        failure = self.engine.failure
+        state = {
+            "status": "failing" if failure else "ok",
+            "failure": failure,
+            "engine": self.engine.name,
+            "model": self.engine.model,
+            "version": __version__,
+            "protocol": PROTOCOL,
+            "running": self.turns.running,
+            "queued": self.turns.waiting,
+        }
+        return JSONResponse(state, 503 if failure else 200)
+
+    async def _metrics(self, _: Request) -> Response:
+        counts, activity = self.engine.counts, self.activity
+        totals: list[tuple[str, str, float]] = [
+            *(
+                (f'requests_total{{outcome="{name}"}}', "counter", count)
+                for name, count in activity.outcomes.items()
+            ),
+            ("cancelled_total", "counter", activity.outcomes["cancelled"]),
+            ("request_seconds_total", "counter", round(activity.seconds, 3)),
+            ("prompt_tokens_total", "counter", counts.prompt_tokens),
+            ("cached_tokens_total", "counter", counts.cached_tokens),
+            ("generated_tokens_total", "counter", counts.generated_tokens),
+            ("engine_restarts_total", "counter", counts.restarts),
+            ("running", "gauge", self.turns.running),
+            ("queued", "gauge", self.turns.waiting),
+        ]
+        lines = []
+        for name, kind, value in totals:
+            declaration = f"# TYPE nl2code_{name.partition('{')[0]} {kind}"
+            lines += [*([declaration] if declaration not in lines else []), f"nl2code_{name} {value}"]
+        return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+    async def _shutdown(self, _: Request) -> Response:
+        self.stopping = True
+        return JSONResponse({"status": "stopping"}, 202)
+
+
+def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body: dict[str, Any] = error_body(error.detail, "invalid_request_error", code="not_found")
+    return JSONResponse(body, error.status_code, error.headers)

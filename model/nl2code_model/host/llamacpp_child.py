@@ -1,0 +1,46 @@
+"""llama.cpp's own HTTP server in a process of its own: it may crash, hang or be killed, and the host lives on.
+
+Reads one line of JSON on stdin, prints `READY {...}` once the model is loaded, and ends when its stdin does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from nl2code_server.platform import lower_priority
+
+
+def main() -> None:
+    asked = json.loads(sys.stdin.readline())
+    lower_priority()
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = asked["path"]
+    params.model_alias = {asked["model"]}
+    params.n_ctx = asked["context"]
+    params.n_parallel = asked["slots"]
+    # Without this each slot would get its share of the context; with it each may use all.
+    params.kv_unified = True
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = asked["threads"]
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [asked["key"]]
+    params.cors_origins = ""
+    params.ui = False
+    params.endpoint_metrics = True
+    # How soon a closed connection is noticed.
+    params.sse_ping_interval = 1
+    # The host keeps track of what each slot holds; a second cache would only take memory (8 GiB by default).
+    params.cache_ram_mib = 0
+    server = xllamacpp.Server(params)
+    print("READY", json.dumps({"url": server.listening_address}), flush=True)
+    sys.stdin.read()
+    # Tearing the server down can block while a stream is open: ending the process cannot.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
