@@ -112,20 +112,20 @@ def enclosing(snapshot: Snapshot, point: Point) -> list[Definition]:
     at its last statement and fall apart around half-typed code, so they are asked about single lines only.
     """
     row, column = point
-    if not _is_code(snapshot.line(row)):
+    if not is_code(snapshot.line(row)):
         text = snapshot.line(row)
-        limit = _indent(text) if text.strip() else column
+        limit = indent_width(text) if text.strip() else column
     else:
-        row = _statement_row(snapshot, row)
-        limit = _indent(snapshot.line(row))
+        row = statement_row(snapshot, row)
+        limit = indent_width(snapshot.line(row))
     found: list[Definition] = []
     while row > 0 and limit > 0:
         row -= 1
         line = snapshot.lines[row]
-        if not line[:limit].strip() or not _is_code(line):
+        if not line[:limit].strip() or not is_code(line):
             continue
-        row = _statement_row(snapshot, row)
-        indent = _indent(snapshot.lines[row])
+        row = statement_row(snapshot, row)
+        indent = indent_width(snapshot.lines[row])
         if indent >= limit:
             continue
         limit = indent
@@ -141,22 +141,24 @@ _HOLDS_STATEMENTS = frozenset({"module", "block", "decorated_definition", "ERROR
 _HEAD = re.compile(r"\s*((?:async\s+)?(def|class)\s+(\w+).*)")
 
 
-def _is_code(line: bytes) -> bool:
+def is_code(line: bytes) -> bool:
+    """Tell whether a line holds anything but white space and a comment."""
     text = line.lstrip()
     return bool(text) and not text.startswith(b"#")
 
 
-def _indent(line: bytes) -> int:
+def indent_width(line: bytes) -> int:
+    """Return the length of a line's leading white space, in bytes."""
     return len(line) - len(line.lstrip(b" \t\f"))
 
 
 def _leaf(snapshot: Snapshot, row: int) -> Node:
-    start = (row, _indent(snapshot.lines[row]))
+    start = (row, indent_width(snapshot.lines[row]))
     node = snapshot.tree.root_node.descendant_for_point_range(start, (row, start[1] + 1))
     return node or snapshot.tree.root_node
 
 
-def _statement_row(snapshot: Snapshot, row: int) -> int:
+def statement_row(snapshot: Snapshot, row: int) -> int:
     """Return the row on which the statement starts that this line of code is a part of."""
     while True:
         node = _leaf(snapshot, row)
@@ -175,7 +177,7 @@ def _statement_row(snapshot: Snapshot, row: int) -> int:
 
 def _definition(snapshot: Snapshot, row: int) -> Definition | None:
     line = snapshot.line(row)
-    indent = line[: _indent(line)].decode()
+    indent = line[: indent_width(line)].decode()
     node = _leaf(snapshot, row).parent
     if node and node.type in ("class_definition", "function_definition"):
         name, body = node.child_by_field_name("name"), node.child_by_field_name("body")
@@ -201,8 +203,8 @@ def _half_typed(snapshot: Snapshot, row: int, indent: str) -> Definition | None:
         return None
     end = row
     for below in range(row + 1, len(snapshot.lines)):
-        if _is_code(snapshot.lines[below]):
-            if _indent(snapshot.lines[below]) <= len(indent):
+        if is_code(snapshot.lines[below]):
+            if indent_width(snapshot.lines[below]) <= len(indent):
                 break
             end = below
     return Definition(
