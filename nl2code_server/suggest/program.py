@@ -19,7 +19,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
 
 
-def testable(
+def runnable(
     after: Snapshot, code: str, scope: Sequence[str] = (), examples: Iterable[Example] = ()
 ) -> tuple[str, str]:
     """Return the code to run and its context, for `code` that stands in `after`, the file as it would be.

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from ..lang.examples import Example
 from . import ExampleRun, Status
-from .program import FUNCTIONS, bound, needed_context, parse, testable, uses
+from .program import FUNCTIONS, bound, needed_context, parse, runnable, uses
 from .sandbox import Interpreter, Limits, Result
 
-__all__ = ["Verification", "needed_context", "testable", "verify"]
+__all__ = ["Verification", "needed_context", "runnable", "verify"]
 
 _BUILTINS = frozenset(dir(builtins))
 _GOT = "_nl2code_got"
@@ -103,6 +103,8 @@ async def _run(program: _Program, example: Example, sandbox: Interpreter, limits
     if results[1].outcome != "value":
         return f"cannot compare with {example.expected}: {results[1].text}"
     if results[1].text == "True":
+        if indexed := _indexed(program):
+            return f"the sandbox can index a {indexed}, Python cannot"
         lazy = _lazy(program, example)
         return ExampleRun(example.call, expected, lazy or got.text, not lazy)
     return _doubt(program, example, got.text) or ExampleRun(example.call, expected, got.text, False)
@@ -185,21 +187,40 @@ def _lazy(program: _Program, example: Example) -> str:
         return ""
     for function in program.tree.body:
         if isinstance(function, FUNCTIONS) and function.name == call.func.id:
-            names = {
-                target.id: _iterator(node.value, {})
-                for node in ast.walk(function)
-                if isinstance(node, ast.Assign)
-                for target in node.targets
-                if isinstance(target, ast.Name)
-            }
+            names = _iterator_names(function)
             returned = [_iterator(node.value, names) for node in _returns(function)]
             return next((name for name in returned if name), "")
     return ""
 
 
+def _indexed(program: _Program) -> str:
+    """Name the iterator that is measured or indexed, which works in the sandbox alone."""
+    names = _iterator_names(program.tree)
+    for node in ast.walk(program.tree):
+        if isinstance(node, ast.Subscript) and (name := _iterator(node.value, names)):
+            return name
+        measured = node.args[:1] if isinstance(node, ast.Call) and ast.unparse(node.func) == "len" else []
+        if measured and (name := _iterator(measured[0], names)):
+            return name
+    return ""
+
+
+def _iterator_names(tree: ast.AST) -> dict[str, str]:
+    """Return the variables that hold an iterator, with what it is."""
+    return {
+        target.id: _iterator(node.value, {})
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
 def _iterator(node: ast.expr | None, names: dict[str, str]) -> str:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _ITERATORS:
         return f"{node.func.id} object"
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return "iterator" if node.func.attr in ("elements", "finditer") else ""
     if isinstance(node, ast.Name):
         return names.get(node.id, "")
     return "generator" if isinstance(node, ast.GeneratorExp) else ""
