@@ -16,8 +16,7 @@ from rich.table import Table
 from .. import config
 from ..errors import Nl2CodeError
 from ..lang.document import Snapshot
-from ..lang.instruction import Instruction, Mode
-from ..lang.instruction.find import at, find
+from ..lang.instruction import Instruction, Mode, at, find
 from ..lang.placement import place
 from ..lang.splice import apply
 from ..suggest import Job
@@ -148,9 +147,7 @@ def _at(snapshot: Snapshot, line: int) -> Instruction:
     row = line - 1
     if row >= len(snapshot.lines):
         raise Nl2CodeError(f"The file has {len(snapshot.lines)} lines, there is no line {line}")
-    found = at(snapshot, row, "manual") or (
-        at(snapshot, row + 1, "manual") if row + 1 < len(snapshot.lines) else None
-    )
+    found = at(snapshot, row, attention="invoked") or at(snapshot, row + 1, attention="invoked")
     if found is None:
         raise Nl2CodeError(f"There is no instruction at line {line}", "See `nl2code instructions --all`")
     return found

@@ -120,7 +120,7 @@ def _outline(snapshot: Snapshot, shown: range, budget: int) -> str:
 
 
 def _head(snapshot: Snapshot, instruction: Instruction, placement: Placement) -> tuple[str, int, int]:
-    """Return the lines that lead to the code, their first row, and the code's depth below them in spaces."""
+    """Return the lines that lead to the code, the first row of its own block, and its depth in spaces."""
     last = placement.after[0]
     unit = style.indent_unit(snapshot)
     depth = _width(placement.indent, unit)
@@ -135,7 +135,7 @@ def _head(snapshot: Snapshot, instruction: Instruction, placement: Placement) ->
         + rows
     )
     lines = [_in_spaces(_text(snapshot, row), unit) for row in rows]
-    return "".join(f"{line}\n" for line in lines), rows[0] if rows else last, depth
+    return "".join(f"{line}\n" for line in lines), start, depth
 
 
 def _function_row(snapshot: Snapshot, row: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..endpoint import Capabilities
-from ..errors import EndpointUnavailable, ModelMissing, Nl2CodeError
+from ..errors import ModelMissing, Nl2CodeError
 from ..feedback.identity import new_id
 from ..lang.placement import Placement
 from ..lang.prompt import Prompt
@@ -21,7 +21,6 @@ from .rank import order
 from .record import record
 
 if TYPE_CHECKING:
-    from ..endpoint.client import ChatClient
     from .pipeline import Suggester
 
 log = logging.getLogger(__name__)
@@ -103,8 +102,6 @@ class Attempt:
         job = self.plan.job
         self._stage("connecting to the model")
         client = await self.suggester.connect()
-        if not await self._reachable(client):
-            client = await self.suggester.connect()
         self.capabilities = await client.capabilities()
         self.trace.model = self.capabilities.model
         deadline = self._started + self.suggester.settings.request_timeout
@@ -136,16 +133,6 @@ class Attempt:
             self.trace.examples.append(list(candidate.examples))
             if self._enough(job) or time.monotonic() > deadline:
                 return
-
-    async def _reachable(self, client: ChatClient) -> bool:
-        """Tell whether the endpoint answers at all: a local host may have died since it was found."""
-        try:
-            await client.capabilities(refresh=True)
-        except EndpointUnavailable:
-            if self.suggester.settings.endpoint:
-                raise
-            return False
-        return True
 
     def _enough(self, job: Job) -> bool:
         best = order(candidate for candidate in self.candidates if candidate.status != "failed")

@@ -17,7 +17,6 @@ from .sandbox import Sandbox
 from .speculate import SharedWork
 
 if TYPE_CHECKING:
-    from ..endpoint import Endpoint
     from ..endpoint.client import ChatClient
     from ..feedback.log import FeedbackLog
 
@@ -47,7 +46,7 @@ class Suggester:
         self._on_status = on_status or (lambda _: None)
         self._work: SharedWork[Outcome] = SharedWork()
         self.sandbox = Sandbox() if settings.verify else None
-        self._clients: dict[Endpoint, ChatClient] = {}
+        self._chat: ChatClient | None = None
         self._last: Trace | None = None
 
     def last(self) -> Trace | None:
@@ -82,16 +81,18 @@ class Suggester:
         from ..endpoint.process import ensure_host
 
         endpoint = await ensure_host(self.settings, on_status=self._on_status)
-        if endpoint not in self._clients:
-            self._clients[endpoint] = ChatClient(endpoint, request_timeout=self.settings.request_timeout)
-        return self._clients[endpoint]
+        if self._chat is None or self._chat.endpoint != endpoint:
+            if self._chat is not None:
+                await self._chat.close()  # of a host that is gone
+            self._chat = ChatClient(endpoint, request_timeout=self.settings.request_timeout)
+        return self._chat
 
     async def close(self) -> None:
         """Stop all work and let go of connections and of the sandbox."""
         await self._work.close()
-        for client in self._clients.values():
-            await client.close()
-        self._clients.clear()
+        if self._chat is not None:
+            await self._chat.close()
+            self._chat = None
         if self.sandbox:
             await self.sandbox.close()
 
