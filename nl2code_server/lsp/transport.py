@@ -92,10 +92,14 @@ class Protocol(LanguageServerProtocol):
         if method == types.TEXT_DOCUMENT_DID_CHANGE and method not in self.fm.features:
             self._change(data.get("params"))
             return
-        if method is not None and (reason := self._untimely(method)):
-            if "id" in data:
-                self._refuse(data["id"], reason)
-            return
+        if method is not None:
+            if reason := self._untimely(method):
+                if "id" in data:
+                    self._refuse(data["id"], reason)
+                return
+            data.setdefault(
+                "params", None
+            )  # as JSON-RPC allows, and pygls does not for methods unknown to it
         try:
             self.handle_message(self.structure_message(data))
         except JsonRpcException as error:
