@@ -21,8 +21,8 @@ from .errors import ConfigError
 from .platform import paths
 
 VARIABLE_PREFIX = "NL2CODE_"
-FOLDER_VARIABLES = ("HOME", "CONFIG", "MODELS")
-"""Variables that name folders instead of settings; see `platform.Paths`."""
+OTHER_VARIABLES = ("HOME", "CONFIG", "MODELS", "HOST_TOKEN")
+"""Variables that are no settings: they name folders (see `platform.Paths`) and the token of `nl2code serve`."""
 
 
 def _setting(
@@ -213,7 +213,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         setting.lower(): environ[name]
         for name, setting in names.items()
-        if environ[name] and setting not in FOLDER_VARIABLES
+        if environ[name] and setting not in OTHER_VARIABLES
     }
 
 

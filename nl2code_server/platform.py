@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -200,6 +201,24 @@ def process_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except (OSError, IndexError):
         return True  # no procfs here
+
+
+def end_process(pid: int, *, force: bool = False) -> None:
+    """Ask a process to end; with `force`, end it."""
+    with suppress(ProcessLookupError):
+        if sys.platform == "win32":
+            os.kill(pid, signal.SIGTERM)
+        else:
+            os.kill(pid, signal.SIGKILL if force else signal.SIGTERM)
+
+
+def end_group(pid: int, *, force: bool = False) -> None:
+    """Interrupt a process that leads a session, and all that it started; with `force`, end them."""
+    with suppress(ProcessLookupError, PermissionError):  # the latter is what macOS says of a zombie
+        if sys.platform == "win32":
+            os.kill(pid, signal.SIGTERM)
+        else:
+            os.killpg(pid, signal.SIGKILL if force else signal.SIGINT)
 
 
 def command_line(pid: int) -> str:

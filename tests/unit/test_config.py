@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nl2code_server.config import SETTINGS, Settings, allowed, base_url, is_loopback, load
 from nl2code_server.errors import ConfigError
 from nl2code_server.platform import paths
@@ -186,8 +187,9 @@ def test_an_empty_variable_and_a_missing_flag_count_as_not_set() -> None:
     assert loaded.settings.model == "smollm2-135m"
 
 
-def test_variables_that_name_folders_are_no_settings() -> None:
-    assert load(environ={"NL2CODE_HOME": "/a", "NL2CODE_CONFIG": "/b", "NL2CODE_MODELS": "/c"}).problems == ()
+def test_variables_that_are_no_settings() -> None:
+    names = ("HOME", "CONFIG", "MODELS", "HOST_TOKEN")
+    assert load(environ={f"NL2CODE_{name}": "/a" for name in names}) == load()
 
 
 def test_paths_are_full_unless_typed_as_a_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
