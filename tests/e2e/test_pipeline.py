@@ -1,0 +1,176 @@
+"""From instruction to suggestion against a scripted endpoint: the pipeline without an editor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from fakes.endpoint import FakeEndpoint, Reply
+from nl2code_server.config import Settings
+from nl2code_server.lang.document import Snapshot
+from nl2code_server.lang.instruction import at
+from nl2code_server.lang.splice import apply
+from nl2code_server.suggest import Job, Outcome
+from nl2code_server.suggest.explain import explain
+from nl2code_server.suggest.pipeline import Suggester
+
+GCD = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
+WRONG = "def gcd(a, b):\n    return a * b\n"
+COMMENT = "# write a function computing the gcd of two numbers, e.g. gcd(12, 18) == 6"
+
+
+@asynccontextmanager
+async def suggesting(fake: FakeEndpoint, **settings: Any) -> AsyncIterator[Suggester]:
+    suggester = Suggester(Settings(endpoint=fake.url, **settings), None, session_id="s")
+    try:
+        yield suggester
+    finally:
+        await suggester.close()
+
+
+def job(text: str, row: int = 0, **details: Any) -> Job:
+    snapshot = Snapshot.from_text(text, uri="file:///x.py")
+    found = at(snapshot, row, attention="invoked")
+    assert found is not None
+    return Job(snapshot, found, **details)
+
+
+def result(outcome: Outcome) -> str:
+    return apply(outcome.snapshot, outcome.suggestions[0].edits)
+
+
+@pytest.mark.parametrize("prefill", [True, False])
+async def test_a_verified_function(prefill: bool) -> None:
+    answer = GCD + "```\nIt uses Euclid." if prefill else f"Sure!\n\n```python\n{GCD}```\nIt uses Euclid."
+    with FakeEndpoint([answer], owned_by="nl2code" if prefill else "fake") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job(COMMENT))
+    assert result(outcome) == f"{COMMENT}\n{GCD.rstrip()}"
+    best = outcome.suggestions[0]
+    assert best.status == "verified"
+    assert [(run.call, run.got) for run in best.examples] == [("gcd(12, 18)", "6")]
+    assert "Euclid" not in outcome.trace.raw[0]  # stopped before the model explains itself
+
+
+async def test_a_failed_example_leads_to_another_try() -> None:
+    with FakeEndpoint([f"{WRONG}```", f"{GCD}```"], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job(COMMENT))
+        assert [chat.body["temperature"] for chat in fake.chats] == [0.0, 0.8]
+    assert [found.status for found in outcome.suggestions] == ["verified", "failed"]
+    failed = outcome.suggestions[1].examples[0]
+    assert (failed.expected, failed.got, failed.ok) == ("6", "216", False)
+
+
+async def test_what_only_fails_is_marked() -> None:
+    with FakeEndpoint([f"{WRONG}```"], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job(COMMENT))
+            tries = len(fake.chats)
+    assert [found.status for found in outcome.suggestions] == ["failed"]
+    assert 1 < tries <= 5
+
+
+async def test_nothing_that_breaks_the_file_is_offered() -> None:
+    with FakeEndpoint(["def gcd(a, b:\n    return a\n```"], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job(COMMENT))
+    assert outcome.suggestions == ()
+    assert "no usable answer" in outcome.reason
+    assert "no usable answer" in explain(outcome.trace)
+
+
+async def test_prose_is_not_code() -> None:
+    with FakeEndpoint(["I am sorry, I cannot help with that."]) as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job("# write a poem"))
+    assert outcome.suggestions == ()
+
+
+async def test_missing_imports_come_with_it() -> None:
+    text = '"""A module."""\n\nimport os\n\n# return the square root of x\n'
+    answer = "def root(x):\n    return math.sqrt(x)\n```"
+    with FakeEndpoint([answer], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job(text, 4))
+    assert outcome.suggestions[0].imports == ("import math",)
+    assert "import math\n" in result(outcome)
+    compile(result(outcome), "x", "exec")
+
+
+async def test_an_unknown_name_is_not_offered_as_valid() -> None:
+    with FakeEndpoint(["total = frobnicate(1)\n```"], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job("# compute the total\n"))
+    assert [found.status for found in outcome.suggestions] == ["failed"]
+    assert any("frobnicate" in check.detail for check in outcome.suggestions[0].checks)
+
+
+async def test_a_model_in_a_loop_is_stopped() -> None:
+    with FakeEndpoint(["x = 1\n" * 4000], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job("# set x to one\n"))
+    assert outcome.suggestions == ()
+    assert outcome.tokens < 500
+
+
+async def test_the_same_prompt_is_asked_once() -> None:
+    with FakeEndpoint([f"{GCD}```"], owned_by="nl2code", token_delay=0.005) as fake:
+        async with suggesting(fake) as suggester:
+            one, two = await asyncio.gather(suggester.suggest(job(COMMENT)), suggester.suggest(job(COMMENT)))
+            three = await suggester.suggest(job(COMMENT))
+            assert len(fake.chats) == 1
+            again = await suggester.suggest(job(COMMENT, fresh=True))
+            assert len(fake.chats) == 2
+    assert one.suggestions[0].id == two.suggestions[0].id == three.suggestions[0].id
+    assert again.suggestions[0].id != one.suggestions[0].id
+
+
+async def test_a_result_is_fitted_to_the_file_as_it_is_now() -> None:
+    with FakeEndpoint([f"{GCD}```"], owned_by="nl2code") as fake:
+        async with suggesting(fake, context_tokens=1) as suggester:
+            await suggester.suggest(job(COMMENT))
+            moved = await suggester.suggest(job(f"x = 1\n\n{COMMENT}", 2))
+            assert len(fake.chats) == 1
+    assert result(moved) == f"x = 1\n\n{COMMENT}\n{GCD.rstrip()}"
+
+
+async def test_cancelling_closes_the_stream() -> None:
+    with FakeEndpoint([GCD * 50], owned_by="nl2code", token_delay=0.02) as fake:
+        async with suggesting(fake) as suggester:
+            task = asyncio.create_task(suggester.suggest(job("# write many functions\n")))
+            await asyncio.sleep(0.4)
+            assert fake.chats[0].tokens_sent > 0
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.to_thread(fake.chats[0].disconnected.wait, 2)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply(status=401), "401"),
+        (Reply(text=GCD, cut_after=2), ""),
+        (Reply(body="<html>", content_type="text/html"), ""),
+    ],
+)
+async def test_a_failing_endpoint_is_a_reason_not_an_exception(reply: Reply, said: str) -> None:
+    with FakeEndpoint([reply], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job(COMMENT))
+    assert outcome.suggestions == ()
+    assert outcome.reason
+    assert said in outcome.reason
+
+
+async def test_nobody_there() -> None:
+    suggester = Suggester(Settings(endpoint="http://127.0.0.1:9/v1"), None, session_id="s")
+    outcome = await suggester.suggest(job(COMMENT))
+    await suggester.close()
+    assert outcome.suggestions == ()
+    assert "127.0.0.1:9" in outcome.reason
