@@ -280,7 +280,7 @@ async def test_without_the_worker_program_code_does_not_run(
     monkeypatch.setattr("sysconfig.get_path", lambda *_: str(tmp_path / "elsewhere"))
     result = await one(sandbox, "x = 1", "x")
     assert (result.outcome, "not installed" in result.text) == ("unrunnable", True)
-    assert not (tmp_path / "ran").exists()  # noqa: ASYNC240
+    assert not (tmp_path / "ran").exists()
 
 
 async def test_close_ends_the_workers_and_a_later_run_starts_them_again(sandbox: Sandbox) -> None:

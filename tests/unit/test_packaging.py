@@ -1,0 +1,85 @@
+"""The wheel holds both packages and nothing else; the light half stays light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "transformers", "numpy", "xllamacpp", "rich", "typer", "nl2code_model")
+LATER = ("httpx2", "pydantic_monty", "detect_secrets")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Names of the files in the wheel, built by its backend in this process: no network, no new environment."""
+    from hatchling.build import build_wheel
+
+    folder = tmp_path_factory.mktemp("wheel")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        name = build_wheel(str(folder))
+    with zipfile.ZipFile(folder / name) as archive:
+        assert archive.testzip() is None
+        return archive.namelist()
+
+
+def test_the_wheel_has_two_packages_at_its_top(wheel: list[str]) -> None:
+    top = {name.split("/")[0] for name in wheel}
+    (info,) = [name for name in top if name.endswith(".dist-info")]
+    assert top == {"nl2code_server", "nl2code_model", info}
+
+
+def test_the_wheel_has_every_module_and_data_file(wheel: list[str]) -> None:
+    sources = {
+        f"{folder.name}/{path.relative_to(folder).as_posix()}"
+        for folder in (ROOT / "nl2code_server", ROOT / "model" / "nl2code_model")
+        for path in folder.rglob("*")
+        if path.suffix in (".py", ".toml", ".typed", ".jsonl")
+    }
+    assert sources - set(wheel) == set()
+    assert {
+        "nl2code_server/py.typed",
+        "nl2code_model/py.typed",
+        "nl2code_server/endpoint/quirks.toml",
+        "nl2code_model/models/catalog.toml",
+    } <= set(wheel)
+
+
+def test_the_wheel_has_no_leftovers(wheel: list[str]) -> None:
+    kinds = {Path(name).suffix for name in wheel if ".dist-info/" not in name}
+    assert kinds <= {".py", ".toml", ".typed", ".jsonl", ".md", ".j2"}
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel)
+    assert any(name.endswith(".dist-info/entry_points.txt") for name in wheel)
+
+
+def test_the_model_folder_is_no_package() -> None:
+    assert list((ROOT / "model").glob("*.py")) == []
+
+
+def loaded(*modules: str) -> set[str]:
+    """Import modules in a fresh interpreter; return the top-level names of all that this loaded."""
+    code = f"import {', '.join(modules)}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    return set(done.stdout.split())
+
+
+def server_modules() -> list[str]:
+    """Return the modules of the language server: the light half without its command line."""
+    folder = ROOT / "nl2code_server"
+    paths = [path.relative_to(ROOT).with_suffix("") for path in sorted(folder.rglob("*.py"))]
+    names = [".".join(path.parts).removesuffix(".__init__") for path in paths]
+    return [name for name in names if not name.startswith("nl2code_server.cli")]
+
+
+def test_the_server_loads_nothing_heavy_nor_early() -> None:
+    assert "nl2code_server.__main__" in server_modules()
+    assert loaded(*server_modules()) & {*HEAVY, *LATER} == set()
+
+
+def test_a_heavy_import_would_be_seen() -> None:
+    assert "rich" in loaded("rich")
