@@ -48,7 +48,7 @@ class Limits:
     text: int = 400
     """Characters kept of a value's `repr`."""
     deadline: float = 6.0
-    """Seconds of wall clock for all of it, after which the process is killed."""
+    """Seconds of wall clock for all of it, waiting for a worker included, after which the process is killed."""
 
 
 class Interpreter(Protocol):
@@ -80,8 +80,10 @@ class Sandbox:
             async with asyncio.timeout(limits.deadline):
                 await self._run(code, expressions, limits, results)
             final = Result("unrunnable", "not reached")
-        except TimeoutError:
-            final = Result("stopped", f"no result within {limits.deadline:g} s")
+        except (
+            TimeoutError
+        ):  # not the code's doing, its own limit is shorter: a worker hangs, or the machine is busy
+            final = Result("unrunnable", f"the sandbox did not answer within {limits.deadline:g} s")
         except ImportError:
             final = Result("unrunnable", "the sandbox (pydantic-monty) is not installed")
         except (OSError, RuntimeError) as error:

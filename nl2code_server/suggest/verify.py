@@ -81,7 +81,7 @@ def _told(run: ExampleRun) -> str:
 
 async def _run(program: _Program, example: Example, sandbox: Interpreter, limits: Limits) -> ExampleRun | str:
     """Run one example; a string says why it could not be decided."""
-    source = "\n".join((program.context, program.code, example.setup))
+    source = "\n".join((program.context, program.code, _setup(program, example)))
     call = f"({_GOT} := ({example.call}))"
     same = f"True if {_GOT} == ({example.expected}) else False"
     expressions = [call] if example.raises else [call, same]
@@ -93,8 +93,8 @@ async def _run(program: _Program, example: Example, sandbox: Interpreter, limits
     if got.outcome == "stopped":
         return ExampleRun(example.call, expected, got.text, False)
     if got.outcome == "raised":
-        if example.raises:
-            return ExampleRun(example.call, expected, got.text, _is_a(got.exception, example.raises))
+        if example.raises and _is_a(got.exception, example.raises):
+            return ExampleRun(example.call, expected, got.text, True)
         if doubt := await _not_its_fault(program, example, got, sandbox, limits):
             return doubt
         return ExampleRun(example.call, expected, got.text, False)
@@ -108,6 +108,13 @@ async def _run(program: _Program, example: Example, sandbox: Interpreter, limits
         lazy = _lazy(program, example)
         return ExampleRun(example.call, expected, lazy or got.text, not lazy)
     return _doubt(program, example, got.text) or ExampleRun(example.call, expected, got.text, False)
+
+
+def _setup(program: _Program, example: Example) -> str:
+    """Return the example's setup without imports of the very code that is being tried."""
+    tree = parse(example.setup) or ast.Module([], [])
+    own = [node for node in tree.body if isinstance(node, ast.ImportFrom) and bound([node]) <= program.names]
+    return ast.unparse(ast.Module([n for n in tree.body if n not in own], [])) if own else example.setup
 
 
 async def _not_its_fault(
@@ -248,7 +255,7 @@ class _Program:
     names: frozenset[str]
     """What it defines at its top level."""
     given: frozenset[str]
-    """What the context defines."""
+    """What the context defines, and what is imported."""
 
     @classmethod
     def read(cls, code: str, context: str) -> _Program | None:
@@ -258,7 +265,9 @@ class _Program:
         if any(map(_is_main, tree.body)):
             tree.body = [node for node in tree.body if not _is_main(node)]
             code = ast.unparse(tree)
-        return cls(code, context, tree, frozenset(bound(tree.body)), frozenset(bound(around.body)))
+        imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        names = bound([node for node in tree.body if node not in imports])
+        return cls(code, context, tree, frozenset(names), frozenset(bound([*around.body, *imports])))
 
     @property
     def definitions(self) -> list[str]:

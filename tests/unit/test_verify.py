@@ -83,6 +83,7 @@ async def test_expected_exceptions(sandbox: Sandbox, code: str, text: str, statu
         ("def f(x):\n    return len(filter(None, x))", "f([2]) == 1", "cannot"),
         ("def f(x):\n    y = map(str, x)\n    return y[0]", "f([2]) == '2'", "cannot"),
         (GCD, "math.gcd(12, 18) == 6", "no example calls this code"),
+        ("import math\n\n\ndef f(x):\n    return x", "math.gcd(12, 18) == 6", "no example calls this code"),
         ("x = 3\n", "f(2) == 3", "no function"),
         ("class A:\n    def f(self):\n        return 3\n", "f(2) == 3", "method"),
         ("def f(x):\n    return x", "f(DATA) == 3", "the example uses DATA"),
@@ -137,6 +138,11 @@ async def test_state_is_kept_within_an_example_and_not_between(sandbox: Sandbox)
     text = "Stack().push(1) == 1 and Stack().push(2) == 1\n\n>>> s = Stack()\n>>> s.push(1)\n>>> s.push(1)\n2"
     verdict = await check(sandbox, code, text)
     assert [run.got for run in verdict.runs] == ["1", "1", "2"]
+
+
+async def test_a_doctest_may_import_the_code(sandbox: Sandbox) -> None:
+    text = ">>> from numbertools import gcd\n>>> a = 12\n>>> gcd(a, 18)\n6"
+    assert (await check(sandbox, GCD, text)).status == "verified"
 
 
 async def test_the_main_guard_does_not_run(sandbox: Sandbox) -> None:
