@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from . import Trace
+from typing import TYPE_CHECKING, Any
+
+from ..lang.validate import Check
+from . import ExampleRun, Trace
+
+if TYPE_CHECKING:
+    from ..feedback.store import Record
 
 
 def explain(trace: Trace) -> str:
@@ -26,3 +32,29 @@ def explain(trace: Trace) -> str:
             lines.append(f"- example `{run.call}` = `{run.expected}`: {outcome}")
     lines += ["", "### Prompt", "", "~~~~", trace.prompt, "~~~~"]
     return "\n".join(lines)
+
+
+def logged_trace(record: Record) -> Trace:
+    """Rebuild the story of a decision from the feedback log."""
+    request = record.request
+    return Trace(
+        instruction=request.instruction,
+        kind=request.kind,
+        detected=request.context.get("detected", "not logged"),
+        prompt="\n\n".join(message["content"] for message in request.messages),
+        raw=[candidate.raw for candidate in record.candidates],
+        checks=[[_check(verdict) for verdict in candidate.verdicts] for candidate in record.candidates],
+        examples=[[ExampleRun(**run) for run in candidate.examples] for candidate in record.candidates],
+        stages=[("first token", request.first_token_seconds), ("done", request.seconds)],
+        result=", ".join(
+            [
+                request.reason or request.outcome,
+                *(f"{event.event} ({event.source})" for event in record.events),
+            ]
+        ),
+        model=request.model,
+    )
+
+
+def _check(verdict: dict[str, Any]) -> Check:
+    return Check(verdict["check"], verdict["ok"], verdict.get("detail", ""))

@@ -53,6 +53,7 @@ def _request(attempt: Attempt) -> RequestRow:
         context={
             "sizes": plan.sizes,
             "place": plan.placement.place,
+            "detected": job.instruction.reason,
             "depth": prompt.frame.depth,
             "lines": len(job.snapshot.lines),
         },
