@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import json
 import logging
 import os
@@ -57,14 +58,24 @@ _SETTLING = 10.0  # seconds after which start-up counts as over, even if the cli
 def converter() -> Converter:
     """Return the converter between JSON and protocol classes; hooks are made once and shared by all clients."""
     made: Converter = default_converter()  # type: ignore[no-untyped-call]
-    kind = types.InlineCompletionTriggerKind
-
-    def trigger_kind(value: object, _: type) -> types.InlineCompletionTriggerKind:
-        # Drafts of the protocol counted from 0. A kind that nobody knows is no reason to refuse an answer.
-        return kind(value) if value in (1, 2) else kind.Invoked
-
-    made.register_structure_hook(kind, trigger_kind)
+    for cls in vars(types).values():
+        if isinstance(cls, enum.EnumMeta):
+            made.register_structure_hook(cls, _known_or_as_it_is)
+    made.register_structure_hook(types.InlineCompletionTriggerKind, _trigger_kind)
     return made
+
+
+def _known_or_as_it_is(value: Any, cls: type[enum.Enum]) -> Any:
+    # A client newer than lsprotocol must not fail at `initialize` for a value that we never look at.
+    try:
+        return cls(value)
+    except ValueError:
+        return value
+
+
+def _trigger_kind(value: Any, cls: type[enum.Enum]) -> enum.Enum:
+    # Drafts of the protocol counted from 0. A kind that nobody knows is no reason to refuse an answer.
+    return cls(value) if value in (1, 2) else types.InlineCompletionTriggerKind.Invoked
 
 
 class Protocol(LanguageServerProtocol):

@@ -320,6 +320,26 @@ async def test_requests_out_of_season_are_refused() -> None:
         assert await client.request("textDocument/hover", {}) == -32600
 
 
+async def test_a_client_newer_than_we_are_is_served() -> None:
+    async with serving() as connect:
+        client = await connect()
+        capabilities = {
+            "workspace": {
+                "symbol": {"symbolKind": {"valueSet": [1, 9999]}},
+                "workspaceEdit": {"failureHandling": "new"},
+            },
+            "textDocument": {
+                "completion": {"completionItem": {"documentationFormat": ["markdown", "asciidoc"]}}
+            },
+            "general": {"positionEncodings": ["utf-64", "utf-8"]},
+        }
+        params = {"processId": None, "rootUri": None, "trace": "loud", "capabilities": capabilities}
+        result = await client.request("initialize", params)
+        assert result["capabilities"]["positionEncoding"] == "utf-8"
+        client.open("é")
+        assert await client.complete(2) == "Automatic 1 é"
+
+
 async def test_a_request_sees_the_text_at_its_place_in_the_stream(client: Client) -> None:
     context = {"textDocument": {"uri": URI}, "position": POSITION, "context": {"triggerKind": 1}}
     for burst in range(100):
