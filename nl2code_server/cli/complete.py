@@ -75,7 +75,7 @@ async def _complete(
             return code
         after = apply(snapshot, best.edits)
         if not json_output:
-            print_code(_diff(file, snapshot.text, after))
+            print_code(_diff(file, snapshot.text, after), "diff")
             errors.print(verdict(best))
         if apply_it and best.status == "failed":
             errors.print("not applied, because it failed", style="red")

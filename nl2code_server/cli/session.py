@@ -93,10 +93,10 @@ def read_file(path: Path) -> Snapshot:
     return Snapshot.from_text(text, uri=path.absolute().as_uri())
 
 
-def print_code(code: str) -> None:
+def print_code(code: str, language: str = "python") -> None:
     """Print code: highlighted in a terminal, as it is into a pipe or file."""
     if sys.stdout.isatty():
-        Console().print(Syntax(code, "python", theme="ansi_dark", background_color="default"))
+        Console().print(Syntax(code, language, theme="ansi_dark", background_color="default"))
     else:
         sys.stdout.write(code if code.endswith("\n") else code + "\n")
         sys.stdout.flush()

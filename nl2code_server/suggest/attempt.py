@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from ..endpoint import Capabilities
+from ..config import is_loopback
+from ..endpoint import Capabilities, Endpoint
 from ..errors import ModelMissing, Nl2CodeError
 from ..feedback.identity import new_id
 from ..lang.placement import Placement
@@ -104,6 +107,7 @@ class Attempt:
         client = await self.suggester.connect()
         self.capabilities = await client.capabilities()
         self.trace.model = self.capabilities.model
+        prompt = await self._outgoing(client.endpoint)
         deadline = self._started + self.suggester.settings.request_timeout
         for number in range(max(TRIES, job.candidates)):
             sampled = number > 0 or job.fresh
@@ -112,7 +116,7 @@ class Attempt:
             self._stage("generating" if number == 0 else f"trying again ({number + 1})")
             answer = await generate(
                 client,
-                self.plan.prompt,
+                prompt,
                 sampling,
                 max_tokens=self.suggester.settings.max_tokens,
                 on_text=self._on_text,
@@ -133,6 +137,16 @@ class Attempt:
             self.trace.examples.append(list(candidate.examples))
             if self._enough(job) or time.monotonic() > deadline:
                 return
+
+    async def _outgoing(self, endpoint: Endpoint) -> Prompt:
+        """Return the prompt as it may leave: without secrets, if it goes to another machine."""
+        prompt = self.plan.prompt
+        if is_loopback(urlsplit(endpoint.url).hostname or "") or not self.suggester.settings.redact:
+            return prompt
+        from ..feedback.redact import redact_all
+
+        messages, head = await asyncio.to_thread(redact_all, [prompt.messages, prompt.frame.head])
+        return replace(prompt, messages=messages, frame=replace(prompt.frame, head=head))
 
     def _enough(self, job: Job) -> bool:
         best = order(candidate for candidate in self.candidates if candidate.status != "failed")

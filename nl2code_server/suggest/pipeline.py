@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ..endpoint.client import ChatClient
     from ..feedback.log import FeedbackLog
 
-DEFAULT_CONTEXT_TOKENS = 400  # two to three seconds of prompt on two CPU cores, cold
+CONTEXT_TOKENS = 400  # two to three seconds of prompt on two CPU cores, cold
+ENDPOINT_CONTEXT_TOKENS = 2000
 
 Tell = Callable[[str], None]
 
@@ -63,7 +64,8 @@ class Suggester:
         The same prompt asked for again is answered by the work under way or by its result, unless `job.fresh`.
         """
         placement = place(job.snapshot, job.instruction)
-        tokens = self.settings.context_tokens or DEFAULT_CONTEXT_TOKENS
+        chosen = ENDPOINT_CONTEXT_TOKENS if self.settings.endpoint else CONTEXT_TOKENS
+        tokens = self.settings.context_tokens or chosen
         context = collect(job.snapshot, job.instruction, placement, tokens=tokens)
         prompt = build(job.instruction.text, placement, context)
         key = (prompt.hash, job.snapshot.uri, job.candidates)

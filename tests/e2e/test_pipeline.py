@@ -168,6 +168,21 @@ async def test_a_failing_endpoint_is_a_reason_not_an_exception(reply: Reply, sai
     assert said in outcome.reason
 
 
+async def test_secrets_stay_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "AKIA" + "Q7RTZ3XW5LMNB2VC"
+    text = f"key = '{secret}'\n\n# print the key, not {secret}\n"
+    with FakeEndpoint(["print(key)\n```"], owned_by="nl2code") as fake:
+        async with suggesting(fake, feedback="off") as suggester:
+            await suggester.suggest(job(text, 2))
+            assert secret in str(
+                fake.chats[0].body
+            )  # the control: a loopback endpoint sees the file as it is
+            monkeypatch.setattr("nl2code_server.suggest.attempt.is_loopback", lambda host: False)
+            await suggester.suggest(job(text, 2, fresh=True))
+            assert secret not in str(fake.chats[1].body)
+            assert "print the key" in str(fake.chats[1].body)
+
+
 async def test_nobody_there() -> None:
     suggester = Suggester(Settings(endpoint="http://127.0.0.1:9/v1"), None, session_id="s")
     outcome = await suggester.suggest(job(COMMENT))
