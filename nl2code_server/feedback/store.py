@@ -1,0 +1,525 @@
+"""The feedback store: one SQLite file that several servers, the command line and tuning read and write at once.
+
+Rollback journal and full sync: SQLite before 3.51.3 can corrupt a write-ahead log, and a few rows a minute need no
+more. Every transaction is short; readers page through, so that a slow one holds up nobody.
+"""
+
+# ruff: noqa: S608  (the names and conditions put into queries are this module's own)
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import Field, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from ..errors import StoreError
+from ..platform import lock, owned, paths, private_folder
+from . import schema
+from .events import CandidateRow, EventRow, RequestRow
+
+AnyRow = RequestRow | CandidateRow | EventRow
+Group = Literal["kind", "model", "surface", "day"]
+T = TypeVar("T")
+R = TypeVar("R", RequestRow, CandidateRow, EventRow)
+
+BUSY_TIMEOUT = 10.0  # s
+_PAGE = 200  # rows read in one transaction
+
+
+class Refused(NamedTuple):
+    """A row that does not fit what the store holds, and why."""
+
+    row: AnyRow
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A request with all that came of it."""
+
+    request: RequestRow
+    candidates: list[CandidateRow]
+    events: list[EventRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An event, with what it happened to."""
+
+    event: EventRow
+    instruction: str
+    text: str
+    kind: str
+    model: str
+    surface: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many requests there were, and to how many suggestions each event happened."""
+
+    requests: int = 0
+    offered: int = 0
+    shown: int = 0
+    accepted: int = 0
+    partially_accepted: int = 0
+    rejected: int = 0
+    dismissed: int = 0
+    ignored: int = 0
+    superseded: int = 0
+    edited: int = 0
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        """Accepted whole, of those offered: few clients tell what was seen."""
+        return self.accepted / self.offered if self.offered else None
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge took away."""
+
+    requests: int
+    suggestions: int
+    events: int
+    files: int = 0
+    """Damaged stores that had been set aside."""
+
+
+class Store:
+    """The open store. Use it in the thread that opened it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notice = ""
+        """What the user should know about the opening, such as a damaged file that was set aside."""
+        self._inode = 0
+        self._connection = self._open()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def add(self, rows: Iterable[AnyRow]) -> list[Refused]:
+        """Write rows in one transaction; those already there stay as they are. Return those that do not fit."""
+        rows = list(rows)
+
+        def write(connection: sqlite3.Connection) -> list[Refused]:
+            with _transaction(connection):
+                reasons = ((row, _insert(connection, row)) for row in rows)
+                return [Refused(row, reason) for row, reason in reasons if reason]
+
+        return self._run(write)
+
+    def purge(self, *, before: float | None = None, project: str = "", suggestion: str = "") -> Purged:
+        """Delete what is older than `before`, of one project or one suggestion, and all of it if nothing is named.
+
+        The bytes are overwritten, and the file is rebuilt without them.
+        """
+        everything = before is None and not project and not suggestion
+
+        def delete(connection: sqlite3.Connection) -> Purged:
+            with _transaction(connection):
+                counts = _counts(connection)
+                if suggestion:
+                    _delete_suggestion(connection, suggestion)
+                else:
+                    connection.execute(
+                        "DELETE FROM requests WHERE (:before IS NULL OR time < :before) "
+                        "AND (:project = '' OR project_id = :project)",
+                        {"before": before, "project": project},
+                    )
+                left = _counts(connection)
+            if left != counts or everything:
+                connection.execute("VACUUM")
+            return Purged(*(was - now for was, now in zip(counts, left, strict=True)))
+
+        purged = self._run(delete)
+        if not everything:
+            return purged
+        aside = self.set_aside_files()
+        for file in aside:
+            file.unlink(missing_ok=True)
+        return Purged(purged.requests, purged.suggestions, purged.events, len(aside))
+
+    def set_aside_files(self) -> list[Path]:
+        """Return the damaged stores that were set aside here."""
+        return sorted(self.path.parent.glob(f"{self.path.name}.damaged-*"))
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def events(
+        self, *, kinds: Sequence[str] = (), since: float | None = None, suggestion: str = "", limit: int = 0
+    ) -> Iterator[Logged]:
+        """Yield events, oldest first; `limit` keeps the newest."""
+        conditions: list[str] = ["1"]
+        values: list[object] = []
+        if kinds:
+            conditions.append(f"e.event IN ({','.join('?' * len(kinds))})")
+            values += list(kinds)
+        if since is not None:
+            conditions.append("e.time >= ?")
+            values.append(since)
+        if suggestion:
+            conditions.append("e.suggestion_id = ?")
+            values.append(suggestion)
+        query = (
+            "SELECT e.*, r.instruction, c.text, r.kind, r.model, r.surface FROM events e "
+            "JOIN requests r USING (request_id) JOIN candidates c ON c.candidate_id = e.suggestion_id "
+            f"WHERE {' AND '.join(conditions)}"
+        )
+        if limit:
+            newest = self._rows(f"{query} ORDER BY e.time DESC, e.id DESC LIMIT ?", (*values, limit))
+            yield from map(_logged, reversed(newest))
+            return
+        last: tuple[float, int] = (float("-inf"), -1)
+        while page := self._rows(
+            f"{query} AND (e.time, e.id) > (?, ?) ORDER BY e.time, e.id LIMIT ?", (*values, *last, _PAGE)
+        ):
+            yield from map(_logged, page)
+            last = (page[-1]["time"], page[-1]["id"])
+
+    def records(self, *, since: float | None = None) -> Iterator[Record]:
+        """Yield requests, oldest first, each with its candidates and events."""
+        last: tuple[float, str] = (float("-inf") if since is None else since, "")
+        query = "SELECT * FROM requests WHERE (time, request_id) > (?, ?) ORDER BY time, request_id LIMIT ?"
+        while page := self._rows(query, (*last, _PAGE)):
+            for row in page:
+                key = (row["request_id"],)
+                candidates = self._rows(
+                    "SELECT * FROM candidates WHERE request_id = ? ORDER BY choice_index", key
+                )
+                events = self._rows("SELECT * FROM events WHERE request_id = ? ORDER BY time, id", key)
+                yield Record(
+                    _decode(RequestRow, row),
+                    [_decode(CandidateRow, candidate) for candidate in candidates],
+                    [_decode(EventRow, event) for event in events],
+                )
+            last = (page[-1]["time"], page[-1]["request_id"])
+
+    def stats(self, by: Group | None = None, *, since: float | None = None) -> dict[str, Tally]:
+        """Count requests and events, in groups, or all under the empty name."""
+        group = {
+            None: "''",
+            "kind": "r.kind",
+            "model": "r.model || CASE r.adapter WHEN '' THEN '' ELSE '+' || r.adapter END",
+            "surface": "r.surface",
+            "day": "date(r.time, 'unixepoch', 'localtime')",
+        }[by]
+        tallies: dict[str, Tally] = {} if by else {"": Tally()}
+        start = float("-inf") if since is None else since
+        for row in self._rows(
+            f"SELECT {group} AS name, count(*) AS n FROM requests r WHERE r.time >= ? GROUP BY 1 ORDER BY 1",
+            (start,),
+        ):
+            tallies[row["name"]] = Tally(requests=row["n"])
+        for row in self._rows(
+            f"SELECT {group} AS name, e.event, count(DISTINCT e.suggestion_id) AS n FROM events e "
+            "JOIN requests r USING (request_id) WHERE r.time >= ? GROUP BY 1, 2",
+            (start,),
+        ):
+            if hasattr(tally := tallies.setdefault(row["name"], Tally()), row["event"]):
+                setattr(tally, row["event"], row["n"])
+        return tallies
+
+    def _rows(self, query: str, values: Sequence[object]) -> list[sqlite3.Row]:
+        return self._run(lambda connection: connection.execute(query, values).fetchall())
+
+    # --- opening --------------------------------------------------------------------------------------------------
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work; where it finds the file damaged, set that aside and do it on a new one."""
+        try:
+            return work(self._connection)
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                raise _explained(error, self.path) from error
+        self._connection.close()
+        self._connection = self._open(damaged=True)
+        try:
+            return work(self._connection)
+        except sqlite3.Error as error:
+            raise _explained(error, self.path) from error
+
+    def _open(self, *, damaged: bool = False) -> sqlite3.Connection:
+        try:
+            if not damaged:
+                try:
+                    return self._connect()
+                except sqlite3.DatabaseError as error:
+                    if not _is_damage(error):
+                        raise
+            with lock(self.path.with_name(self.path.name + ".lock"), timeout=BUSY_TIMEOUT):
+                # Another process may have been here first: then the path names a new file already.
+                if self.path.exists() and self.path.stat().st_ino == self._inode:
+                    self._set_aside()
+                return self._connect()
+        except sqlite3.Error as error:
+            raise _explained(error, self.path) from error
+        except OSError as error:  # includes TimeoutError
+            raise _unusable(self.path, error.strerror or str(error)) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        self._inode = _private_file(self.path)
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        try:
+            connection.row_factory = sqlite3.Row
+            # A damaged text is better shown than the reason for not showing any.
+            connection.text_factory = lambda value: value.decode("utf-8", "replace")
+            for pragma in (
+                "journal_mode = DELETE",
+                "synchronous = FULL",
+                "secure_delete = ON",
+                "foreign_keys = ON",
+                "trusted_schema = OFF",
+                "temp_store = MEMORY",  # rebuilding the file would copy its text to a temporary one
+            ):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+            _migrate(connection, self.path)
+            problems = connection.execute("PRAGMA quick_check(1)").fetchall()
+            if problems[0][0] != "ok":
+                raise _Damaged(problems[0][0])
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self) -> None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        target = self.path.with_name(f"{self.path.name}.damaged-{stamp}-{os.urandom(2).hex()}")
+        self.path.rename(target)
+        for suffix in ("-journal", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                self.path.with_name(self.path.name + suffix).rename(f"{target}{suffix}")
+        self.notice = f"The feedback store was damaged; it was set aside as {target.name} and a new one begun"
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """The check of the file's structure failed."""
+
+
+class _transaction:
+    """A write transaction that has its lock from the start: two that upgrade a read lock would deadlock."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __enter__(self) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            try:
+                self.connection.execute("COMMIT")
+                return
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+        self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self.connection.in_transaction:  # a full disk has rolled it back already
+            with suppress(sqlite3.Error):  # the error that led here is the one to tell
+                self.connection.execute("ROLLBACK")
+
+
+def _private_file(path: Path) -> int:
+    """Make sure that the file is there, a plain one, the user's own and nobody else's to read. Return its inode."""
+    folder = path.parent
+    if not folder.exists() or folder == paths().data:
+        private_folder(folder.resolve())
+    if folder.is_symlink() and not owned(folder.resolve()):
+        raise _unusable(path, "its folder is a link to another user's")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _unusable(path, "its folder is read-only")
+    with suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        kind = (
+            "a link"
+            if stat.S_ISLNK(mode)
+            else "a folder"
+            if stat.S_ISDIR(mode)
+            else ""
+            if stat.S_ISREG(mode)
+            else "no plain file"
+        )
+        if kind:
+            raise _unusable(path, f"it is {kind}")
+        if not owned(path):
+            raise _unusable(path, "it belongs to another user")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        info = os.fstat(handle)
+        if stat.S_IMODE(info.st_mode) & 0o077:
+            path.chmod(0o600)
+        return info.st_ino
+    finally:
+        os.close(handle)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the tables up to date: once, whoever comes first."""
+    if _version(connection, path) == len(schema.MIGRATIONS):
+        return
+    with _transaction(connection):
+        for statements in schema.MIGRATIONS[_version(connection, path) :]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(schema.MIGRATIONS):
+        raise StoreError(
+            f"The feedback store {path} is of schema {version}, by a newer nl2code; "
+            f"this one knows {len(schema.MIGRATIONS)}",
+            "Update nl2code, or set `database` to another file",
+        )
+    mine = connection.execute("PRAGMA application_id").fetchone()[0] == schema.APPLICATION_ID
+    if not mine and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise StoreError(f"{path} is another program's database", "Set `database` to a file of its own")
+    return version
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) or 0
+    return isinstance(error, _Damaged) or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _explained(error: sqlite3.Error, path: Path) -> StoreError:
+    code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreError(f"The disk is full: feedback cannot be written to {path}", "Free some space")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(
+            f"Another process has kept {path} locked for {BUSY_TIMEOUT:.0f} s", "Try again, or end it"
+        )
+    return _unusable(path, str(error))
+
+
+def _unusable(path: Path, reason: str) -> StoreError:
+    return StoreError(
+        f"The feedback store {path} cannot be used: {reason}", "Mend it, or set `database` to another file"
+    )
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------
+
+_TABLES: dict[type[Any], tuple[str, str]] = {
+    RequestRow: ("requests", "ON CONFLICT (request_id) DO NOTHING"),
+    CandidateRow: ("candidates", "ON CONFLICT (candidate_id) DO NOTHING"),
+    # What a client says is worth more than what was inferred of it.
+    EventRow: (
+        "events",
+        "ON CONFLICT (identity) DO UPDATE SET source = excluded.source, cause = excluded.cause "
+        "WHERE source = 'inferred' AND excluded.source = 'client'",
+    ),
+}
+
+
+def _insert(connection: sqlite3.Connection, row: AnyRow) -> str:
+    """Write one row; return why it cannot be, if it cannot."""
+    values = {f.name: _encode(getattr(row, f.name)) for f in fields(row)}
+    if isinstance(row, EventRow):
+        found = connection.execute(
+            "SELECT request_id FROM candidates WHERE candidate_id = ?", (values["suggestion_id"],)
+        )
+        owner = found.fetchone()
+        if owner is None:
+            return "no such suggestion"
+        if row.request_id not in ("", owner[0]):
+            return "the suggestion belongs to another request"
+        values |= {"request_id": owner[0], "identity": _encode(_identity(row))}
+    table, conflict = _TABLES[type(row)]
+    columns = ", ".join(f'"{name}"' for name in values)
+    marks = ", ".join("?" * len(values))
+    try:
+        connection.execute(
+            f"INSERT INTO {table} ({columns}) VALUES ({marks}) {conflict}", list(values.values())
+        )
+    except (
+        sqlite3.IntegrityError,
+        sqlite3.DataError,
+        sqlite3.InterfaceError,
+        sqlite3.ProgrammingError,
+        OverflowError,
+    ) as error:
+        # One row that cannot be stored must not keep back the others.
+        return "no such request" if "FOREIGN KEY" in str(error) else f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _identity(event: EventRow) -> str:
+    """Name what makes two reports one event. Partial acceptances grow; what is kept is measured again and again."""
+    parts = [event.suggestion_id, event.event]
+    if event.event == "partially_accepted":
+        parts.append(str(event.accepted_length))
+    elif event.event in ("kept", "edited"):
+        text = (event.final_text or "").encode("utf-8", "backslashreplace")
+        parts += [event.checkpoint, str(event.kept_ratio), hashlib.sha256(text).hexdigest()[:16]]
+    return "/".join(parts)
+
+
+def _delete_suggestion(connection: sqlite3.Connection, suggestion: str) -> None:
+    """Delete a suggestion, and its request when no other suggestion of it is left."""
+    owner = connection.execute(
+        "SELECT request_id FROM candidates WHERE candidate_id = ?", (suggestion,)
+    ).fetchone()
+    if owner is None:
+        return
+    connection.execute("DELETE FROM candidates WHERE candidate_id = ?", (suggestion,))
+    connection.execute(
+        "DELETE FROM requests WHERE request_id = ? AND NOT EXISTS "
+        "(SELECT 1 FROM candidates c WHERE c.request_id = requests.request_id)",
+        (owner[0],),
+    )
+
+
+def _counts(connection: sqlite3.Connection) -> tuple[int, ...]:
+    query = "SELECT (SELECT count(*) FROM requests), (SELECT count(*) FROM candidates), (SELECT count(*) FROM events)"
+    return tuple(connection.execute(query).fetchone())
+
+
+def _encode(value: object) -> Any:
+    """Give a value the form of its column. Half a surrogate pair has no UTF-8: it is kept as its escape."""
+    if isinstance(value, list | dict):
+        value = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+def _decode(row_type: type[R], row: sqlite3.Row) -> R:
+    return row_type(**{f.name: _value(f, row[f.name]) for f in fields(row_type)})
+
+
+def _value(column: Field[Any], value: Any) -> Any:
+    if not str(column.type).startswith(("list", "dict")):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:  # damage that the structure of the file does not show
+        return [] if str(column.type).startswith("list") else {}
+
+
+def _logged(row: sqlite3.Row) -> Logged:
+    event = _decode(EventRow, row)
+    return Logged(event, row["instruction"], row["text"], row["kind"], row["model"], row["surface"])
