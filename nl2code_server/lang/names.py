@@ -8,6 +8,7 @@ import re
 import symtable
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from . import Edit, Point
@@ -88,40 +89,32 @@ def undefined(source_before: str, source_after: str) -> tuple[str, ...]:
     return tuple(sorted(after - _undefined(source_before))) if after else ()
 
 
-def _undefined(source: str) -> set[str]:
+@lru_cache(maxsize=4)
+def _undefined(source: str) -> frozenset[str]:
+    if _STAR_IMPORT.search(source):
+        return frozenset()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the user's file may warn, we have nobody to tell
-            tree = ast.parse(source)
-            table = symtable.symtable(_without_future(source, tree), "<file>", "exec")
-            return _unresolved(table, tree)
+            # With `annotations` deferred by it, the names in them would not count as used.
+            top = symtable.symtable(_FUTURE_IMPORT.sub("", source), "<file>", "exec")
+            return frozenset(_unresolved(top))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
+        return frozenset()
 
 
-def _without_future(source: str, tree: ast.Module) -> str:
-    """Take the `__future__` imports out: with `annotations` deferred, the names in them would not count as used."""
-    lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", source)
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            rows = range(node.lineno - 1, node.end_lineno or node.lineno)
-            if not any(";" in lines[row] for row in rows):
-                for row in rows:
-                    lines[row] = "\n"
-    return "".join(lines)
+_STAR_IMPORT = re.compile(r"^[ \t]*from\s.*import\s*\*", re.MULTILINE)
+_FUTURE_IMPORT = re.compile(r"^from\s+__future__\s+import\s+(?:\([^)]*\)|[\w ,]+)[ \t]*\r?$", re.MULTILINE)
 
 
-def _unresolved(top: symtable.SymbolTable, tree: ast.Module) -> set[str]:
-    if any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in ast.walk(tree)):
-        return set()
+def _unresolved(top: symtable.SymbolTable) -> set[str]:
     defined: set[str] = set()
     used: set[str] = set()
     for table in _tables(top):
         for symbol in table.get_symbols():
             name = symbol.get_name()
             module_level = table is top or symbol.is_declared_global()
-            binds = symbol.is_assigned() or symbol.is_imported() or symbol.is_annotated()
-            if module_level and binds:
+            if module_level and (symbol.is_assigned() or symbol.is_imported() or symbol.is_annotated()):
                 defined.add(name)
             if symbol.is_referenced() and (table is top or symbol.is_global()):
                 used.add(name)

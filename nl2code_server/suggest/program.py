@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..lang.document import Snapshot
 
-_MAX_CONTEXT = 200_000
+_MAX_STATEMENT = 200_000
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
 
@@ -62,8 +62,7 @@ def needed_context(snapshot: Snapshot, code: str, examples: Iterable[Example] = 
             taken[index] = _text(nodes[index])
             inner = parse(taken[index])
             queue.extend(uses(inner) if inner else ())
-    context = "\n".join(taken[index] for index in sorted(taken))
-    return context if len(context) <= _MAX_CONTEXT else ""
+    return "\n".join(taken[index] for index in sorted(taken))
 
 
 def parse(source: str) -> ast.Module | None:
@@ -115,7 +114,7 @@ def _defines(node: Node) -> set[str]:
     if inner is not None and inner.type in ("function_definition", "class_definition"):
         name = inner.child_by_field_name("name")
         return {_text(name)} if name is not None else set()
-    if node.type == "comment" or node.end_byte - node.start_byte > _MAX_CONTEXT:
+    if node.type == "comment" or node.end_byte - node.start_byte > _MAX_STATEMENT:
         return set()
     tree = parse(_text(node))
     return bound(tree.body) if tree is not None and all(map(_is_quiet, tree.body)) else set()

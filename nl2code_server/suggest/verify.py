@@ -122,8 +122,10 @@ async def _not_its_fault(
 ) -> str:
     """Say why an exception does not speak against the code: it comes from the example, or from the file around."""
     missing = re.match(r"NameError: name '(\w+)' is not defined", got.text)
-    if missing and missing[1] in _names(example) and missing[1] not in uses(program.tree):
-        return f"the example uses {missing[1]}, which is not defined"
+    if missing and missing[1] not in program.names | program.given:
+        # The file may define it in a way that was not taken along. If not, the check of names says so.
+        user = "code" if missing[1] in uses(program.tree) else "example"
+        return f"the {user} uses {missing[1]}, which is not defined in what could be run"
     if program.context:
         alone = await sandbox.run(program.context, ["None"], limits=limits)
         if alone[0].outcome != "value":

@@ -48,6 +48,12 @@ async def test_an_exception_fails_with_the_exception(sandbox: Sandbox) -> None:
     assert verdict.runs[0].got == "ZeroDivisionError: division by zero"
 
 
+async def test_a_name_that_is_defined_too_late_fails(sandbox: Sandbox) -> None:
+    code = "def f(x):\n    return g(x)\n\n\nf(1)\n\n\ndef g(x):\n    return x"
+    verdict = await check(sandbox, code, "f(1) == 1")
+    assert (verdict.status, verdict.runs[0].got) == ("failed", "NameError: name 'g' is not defined")
+
+
 async def test_an_endless_loop_fails_and_ends_the_run(sandbox: Sandbox) -> None:
     verdict = await check(sandbox, "def f(x):\n    while True:\n        pass", "f(1) == 1, f(2) == 2")
     assert verdict.status == "failed"
@@ -87,6 +93,7 @@ async def test_expected_exceptions(sandbox: Sandbox, code: str, text: str, statu
         ("x = 3\n", "f(2) == 3", "no function"),
         ("class A:\n    def f(self):\n        return 3\n", "f(2) == 3", "method"),
         ("def f(x):\n    return x", "f(DATA) == 3", "the example uses DATA"),
+        ("def f(x):\n    return x + LOOP", "f(2) == 3", "the code uses LOOP"),
         ("def f(x):\n    return x", "f(2) == Missing(3)", "cannot compare"),
         ("def f(:", "f(2) == 3", "cannot be run"),
     ],
