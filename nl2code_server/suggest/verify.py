@@ -95,7 +95,7 @@ async def _run(program: _Program, example: Example, sandbox: Interpreter, limits
     if got.outcome == "raised":
         if example.raises and _is_a(got.exception, example.raises):
             return ExampleRun(example.call, expected, got.text, True)
-        if doubt := await _not_its_fault(program, example, got, sandbox, limits):
+        if doubt := await _not_its_fault(program, got, sandbox, limits):
             return doubt
         return ExampleRun(example.call, expected, got.text, False)
     if example.raises:
@@ -117,9 +117,7 @@ def _setup(program: _Program, example: Example) -> str:
     return ast.unparse(ast.Module([n for n in tree.body if n not in own], [])) if own else example.setup
 
 
-async def _not_its_fault(
-    program: _Program, example: Example, got: Result, sandbox: Interpreter, limits: Limits
-) -> str:
+async def _not_its_fault(program: _Program, got: Result, sandbox: Interpreter, limits: Limits) -> str:
     """Say why an exception does not speak against the code: it comes from the example, or from the file around."""
     missing = re.match(r"NameError: name '(\w+)' is not defined", got.text)
     if missing and missing[1] not in program.names | program.given:
