@@ -89,13 +89,15 @@ def comments(snapshot: Snapshot, rows: range | None = None) -> list[Comment]:
 
 def problems(tree: Tree) -> int:
     """Count the ERROR and MISSING nodes of a tree."""
-    from tree_sitter import QueryCursor
-
-    root = tree.root_node
-    if not root.has_error:
-        return 0
-    found = QueryCursor(_query("(ERROR) @found (MISSING) @found")).captures(root)
-    return len(found.get("found", []))
+    cursor, count = tree.walk(), 0
+    while node := cursor.node:
+        count += node.is_error or node.is_missing
+        if node.has_error and cursor.goto_first_child():
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return count
+    return count
 
 
 @cache
