@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..lang.examples import Example
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _MAX_STATEMENT = 200_000
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
+_BINDING = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Pass, *_DEFINITIONS)
 
 
 def runnable(
@@ -122,19 +123,16 @@ def _defines(node: Node) -> set[str]:
 
 def _is_quiet(statement: ast.stmt) -> bool:
     """Tell whether a statement does nothing but bind names."""
-    if isinstance(statement, (ast.If, ast.Try)):
-        return all(map(_is_quiet, _inside(statement)))
-    kinds = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Pass, *_DEFINITIONS)
-    return isinstance(statement, kinds)
-
-
-def _inside(statement: ast.If | ast.Try) -> Iterator[ast.stmt]:
-    yield from statement.body
-    yield from statement.orelse
-    if isinstance(statement, ast.Try):
-        yield from statement.finalbody
-        for handler in statement.handlers:
-            yield from handler.body
+    stack = [statement]
+    while stack:
+        inner = stack.pop()
+        if isinstance(inner, (ast.If, ast.Try)):
+            stack += [*inner.body, *inner.orelse]
+        if isinstance(inner, ast.Try):
+            stack += [*inner.finalbody, *(last for handler in inner.handlers for last in handler.body)]
+        if not isinstance(inner, (ast.If, ast.Try, *_BINDING)):
+            return False
+    return True
 
 
 def _text(node: Node) -> str:

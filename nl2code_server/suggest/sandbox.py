@@ -54,7 +54,9 @@ class Limits:
 class Interpreter(Protocol):
     """Runs code that nobody has read."""
 
-    async def run(self, code: str, expressions: Sequence[str], *, limits: Limits = ...) -> tuple[Result, ...]:
+    async def run(
+        self, code: str, expressions: Sequence[str], *, limits: Limits | None = None
+    ) -> tuple[Result, ...]:
         """Run `code` in a fresh world, then evaluate expressions in it one after another: one result for each."""
 
     async def close(self) -> None:

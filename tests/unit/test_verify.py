@@ -303,3 +303,30 @@ async def test_a_method_runs_in_its_class(sandbox: Sandbox) -> None:
 def test_code_at_module_level_stays_as_it_is() -> None:
     after = Snapshot.from_text("K = 1\n\n\ndef f(x):\n    return K\n")
     assert runnable(after, "def f(x):\n    return K\n") == ("def f(x):\n    return K\n", "K = 1")
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "-" * 100_000 + "1",
+        "x" + "()" * 50_000,
+        "x" + ".a" * 20_000,
+        "1" + "+1" * 20_000,
+        "lambda: " * 3000 + "1",
+        "if a:\n    x = 1\n" + "elif a:\n    x = 1\n" * 300,
+        "if a:\n    x = 1\n" + "elif a:\n    x = 1\n" * 5000,
+        "x = " + "[" * 150 + "]" * 150,
+        "\x00",
+        "\ud800",
+        "x = 1\n" * 4_000,
+    ],
+    ids=range(11),
+)
+async def test_parse_bombs_decide_nothing_and_hurt_nobody(sandbox: Sandbox, bomb: str) -> None:
+    snapshot = Snapshot.from_text(f"def g(x):\n    return x\n\n\n{bomb}\n")
+    code = f"def f(y):\n    return g(y)\n\n\n{bomb}"
+    examples = find_examples("f(2) == 2")
+    assert needed_context(snapshot, "g(x)").startswith("def g")
+    verdict = await verify(*runnable(snapshot, code, (), examples), examples, sandbox)
+    assert verdict.status in ("valid", "verified", "failed")
+    assert runnable(snapshot, code, ("missing",))[0] == code
