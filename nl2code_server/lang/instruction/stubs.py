@@ -33,6 +33,8 @@ class Stub:
     """The placeholder statement."""
     hollow: bool
     """Whether there is nothing that Python could run, not even a docstring."""
+    siblings: int
+    """How many functions of its class or module have a placeholder for a body, itself included."""
     never: str
     """Why this is meant to be empty; empty if it does not look so."""
 
@@ -140,6 +142,7 @@ def _stub(snapshot: Snapshot, node: Node) -> Stub | None:
         inside=inside,
         body=(start_of(placeholder), end_of(placeholder)) if placeholder else None,
         hollow=not (placeholder or docstring),
+        siblings=_siblings(outer),
         never=_never(node, outer, hollow=not (placeholder or docstring)),
     )
 
@@ -197,6 +200,18 @@ def _above(snapshot: Snapshot, start: Point) -> Block | None:
         return None
     above = [block for block in blocks(snapshot, range(row - 1, row)) if block.end[0] == row - 1]
     return above[0] if above and not above[0].never and above[0].start[1] == column else None
+
+
+def _siblings(outer: Node) -> int:
+    """Count the functions in the same body that only hold a placeholder."""
+    if not outer.parent or outer.parent.type != "block":
+        return 1
+    count = 0
+    for child in outer.parent.named_children:
+        body = child.child_by_field_name("body") if child.type == "function_definition" else None
+        statements = [one for one in body.named_children if one.type != "comment"] if body else []
+        count += bool(statements) and (is_placeholder(statements[-1]) and len(statements) < 3)
+    return count
 
 
 _KEPT_EMPTY = re.compile(rb"@[\w.]*(?:abstract\w*|overload|fixture|protocol)\b")
