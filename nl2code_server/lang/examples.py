@@ -188,7 +188,7 @@ def _sentences(text: str) -> Iterator[tuple[int, Example]]:
             yield match.start(), Example(ast.unparse(call), "", raised[1].rpartition(".")[2])
         elif says := _SAYS.match(text, end):
             value, value_end = _read_value(text, says.end())
-            if value is None or (described and getattr(value, "value", "") in (None, True, False)):
+            if value is None or (described and ast.unparse(value) in ("None", "True", "False")):
                 continue
             if _is_value(value, types="==" in says[0]):
                 done = value_end

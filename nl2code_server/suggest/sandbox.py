@@ -82,9 +82,8 @@ class Sandbox:
             async with asyncio.timeout(limits.deadline):
                 await self._run(code, expressions, limits, results)
             final = Result("unrunnable", "not reached")
-        except (
-            TimeoutError
-        ):  # not the code's doing, its own limit is shorter: a worker hangs, or the machine is busy
+        except TimeoutError:
+            # Not the code's doing, its own limit is shorter: a worker hangs, or the machine is busy.
             final = Result("unrunnable", f"the sandbox did not answer within {limits.deadline:g} s")
         except ImportError:
             final = Result("unrunnable", "the sandbox (pydantic-monty) is not installed")

@@ -124,6 +124,7 @@ def test_several_examples_in_order(text: str, expected: list[tuple[str, str]]) -
         (">>> print(f(2))\nhello there", "str(f(2))", "'hello there'"),
         (">>> f(\n...     2)\n[1,\n 2]", "f(2)", "[1, 2]"),
         ("hello() returns 'Hello'", "hello()", "'Hello'"),
+        ("answer() == 1", "answer()", "1"),
     ],
 )
 def test_values_of_any_kind(text: str, call: str, expected: str) -> None:
