@@ -32,9 +32,10 @@ async def one(sandbox: Sandbox, code: str, expression: str = "1", limits: Limits
 
 def workers() -> list[int]:
     """Return the ids of the sandbox's processes that this process started."""
-    command = ["ps", "-o", "pid=,comm=", "--ppid", str(os.getpid())]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True)
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if line.split()[1] == "monty"]
+    listed = subprocess.run(
+        ["pgrep", "-P", str(os.getpid()), "monty"], check=False, capture_output=True, text=True
+    )
+    return [int(line) for line in listed.stdout.split()]
 
 
 async def test_expressions_see_the_code_and_each_other(sandbox: Sandbox) -> None:
