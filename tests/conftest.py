@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from nl2code_server.platform import paths
 
 USER_MODELS = paths().models

@@ -132,7 +132,9 @@ class FakeEndpoint:
         self.port = self._server.server_address[1]
         self.origin = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.url = f"{self.origin}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="fake endpoint")
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.005,), name="fake endpoint"
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -245,6 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/v1/models":
             entry = {"id": fake.model, "object": "model", "owned_by": fake.owned_by, **fake.model_extra}
             if fake.models_reply:
+                self._pause(fake.models_reply.header_delay)
                 self._send_raw(fake.models_reply)
             else:
                 self._send_json({"object": "list", "data": [entry]})
