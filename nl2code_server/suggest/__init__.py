@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..errors import Nl2CodeError
 from ..lang import Edit
 from ..lang.document import Snapshot
 from ..lang.instruction import Instruction
@@ -85,3 +86,5 @@ class Outcome:
     seconds: float
     tokens: int
     trace: Trace
+    failure: Nl2CodeError | None = None
+    """What went wrong, if it was not the model's answers."""

@@ -61,6 +61,7 @@ class Attempt:
         self.capabilities = Capabilities(model="", server="", prefill=False)
         self.outcome = "cancelled"
         self.reason = ""
+        self.failure: Nl2CodeError | None = None
         self._on_stage = on_stage
         self._on_text = on_text
         self._started = time.monotonic()
@@ -95,6 +96,7 @@ class Attempt:
         except Nl2CodeError as error:
             log.warning("request %s: %s", self.request_id, error)
             self.outcome, self.reason = type(error).__name__, str(error)
+            self.failure = error
         finally:
             self.trace.result = self.reason or self.outcome
             if self.suggester.feedback:
@@ -194,4 +196,5 @@ class Attempt:
             seconds=round(self.seconds, 3),
             tokens=self.tokens,
             trace=self.trace,
+            failure=self.failure,
         )

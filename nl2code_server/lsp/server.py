@@ -1,0 +1,153 @@
+"""One language server for one client: what it is made of, how it begins and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, cast
+
+from lsprotocol import types as lsp
+from pygls.exceptions import JsonRpcException
+from pygls.lsp.server import LanguageServer
+
+from .. import __version__
+from ..errors import Nl2CodeError
+from ..lang.document import Encoding
+from . import workspace
+from .clients import read_client
+from .session import Session
+from .status import Report, State
+from .transport import Protocol, converter
+
+log = logging.getLogger(__name__)
+
+_SECTION = "nl2code"
+_CONFIGURATION_SECONDS = 5.0
+# As in Copilot's language server, so that its clients understand them.
+_KINDS = {State.PROBLEM: "Warning"}
+
+
+class NoAnswer(Nl2CodeError):
+    """The client did not answer, or refused."""
+
+
+class Server(LanguageServer):
+    """A language server with its session."""
+
+    def __init__(self, flags: Mapping[str, Any]) -> None:
+        super().__init__("nl2code", __version__, protocol_cls=Protocol, converter_factory=converter)
+        self.session = Session(self, flags)
+        cast("Protocol", self.protocol).on_close = self.session.close
+
+    async def ask(self, method: str, params: Any, *, seconds: float) -> Any:
+        """Send a request to the client; raise `NoAnswer` when no usable answer comes in time."""
+        request = str(uuid.uuid4())
+        future = self.protocol.send_request(method, params, msg_id=request)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+        except TimeoutError:
+            raise NoAnswer(f"The editor did not answer {method} within {seconds:g} s") from None
+        except JsonRpcException as error:
+            raise NoAnswer(f"The editor refused {method}: {error}") from None
+        finally:
+            # A late answer finds nobody who waits, instead of a future that is over.
+            self.protocol._request_futures.pop(request, None)
+
+    def tell_status(self, report: Report) -> None:
+        """Send the status, in the form that Copilot's clients know."""
+        params: dict[str, Any] = {
+            "busy": report.busy,
+            "kind": _KINDS.get(report.state, "Normal"),
+            "message": report.text,
+        }
+        if report.state is State.PROBLEM:
+            params["command"] = {"title": "Show the status", "command": "nl2code.status"}
+        self.protocol.notify("didChangeStatus", params)
+
+    def warn(self, text: str) -> None:
+        """Show a warning to the user."""
+        self.window_show_message(lsp.ShowMessageParams(type=lsp.MessageType.Warning, message=text))
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """Log what pygls could not handle; its own way is a message box for each."""
+        log.error("%s: %s", getattr(source, "__name__", source), type(error).__name__)
+
+
+def make_server(flags: Mapping[str, Any]) -> Server:
+    """Return a server for one client. `flags` are settings from the command line."""
+    from .features import code_action, commands, hover, inline_completion, notifications
+
+    server = Server(flags)
+    server.feature(lsp.INITIALIZE)(_initialize)
+    server.feature(lsp.INITIALIZED)(_initialized)
+    server.feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)(_configuration_changed)
+    for feature in (inline_completion, code_action, hover, commands, notifications):
+        feature.register(server)
+    return server
+
+
+def _initialize(ls: Server, params: lsp.InitializeParams) -> None:
+    workspace.install(ls)
+    encoding = cast("Encoding", str(getattr(ls.workspace.position_encoding, "value", "utf-16")))
+    folders = params.workspace_folders or ()
+    project = folders[0].uri if folders else params.root_uri or params.root_path or ""
+    ls.session.begin(read_client(params, encoding), project)
+    ls.session.configure(_taste(params.initialization_options))
+
+
+def _initialized(ls: Server, _: lsp.InitializedParams) -> None:
+    ls.session.tell_problems()
+    if ls.session.client.watches_configuration:
+        ls.session.spawn(_watch_configuration(ls))
+    if ls.session.client.configuration:
+        ls.session.spawn(_pull_configuration(ls))
+
+
+def _configuration_changed(ls: Server, params: lsp.DidChangeConfigurationParams) -> None:
+    if ls.session.client.configuration:
+        ls.session.spawn(_pull_configuration(ls))
+    elif params.settings is not None:
+        ls.session.configure(_taste(params.settings))
+
+
+async def _watch_configuration(ls: Server) -> None:
+    registration = lsp.Registration(
+        id=str(uuid.uuid4()),
+        method=lsp.WORKSPACE_DID_CHANGE_CONFIGURATION,
+        register_options=lsp.DidChangeConfigurationRegistrationOptions(section=_SECTION),
+    )
+    params = lsp.RegistrationParams(registrations=[registration])
+    with suppress(NoAnswer):
+        await ls.ask(lsp.CLIENT_REGISTER_CAPABILITY, params, seconds=_CONFIGURATION_SECONDS)
+
+
+async def _pull_configuration(ls: Server) -> None:
+    params = lsp.ConfigurationParams(items=[lsp.ConfigurationItem(section=_SECTION)])
+    try:
+        sections = await ls.ask(lsp.WORKSPACE_CONFIGURATION, params, seconds=_CONFIGURATION_SECONDS)
+    except NoAnswer as error:
+        log.warning("%s", error)
+        return
+    if sections and sections[0] is not None:
+        ls.session.configure(_taste(sections[0]))
+
+
+def _taste(value: Any) -> dict[str, Any]:
+    """Return the settings in what an editor sent: our section, or something that holds it."""
+    value = _plain(value)
+    if not isinstance(value, dict):
+        if value is not None:
+            log.warning("the editor's settings are no table of names and values; they are not used")
+        return {}
+    inner = value.get(_SECTION, value)
+    return {str(name): setting for name, setting in inner.items()} if isinstance(inner, dict) else {}
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON data; pygls makes tuples with named fields of some objects."""
+    if hasattr(value, "_asdict"):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    return value

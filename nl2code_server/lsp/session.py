@@ -1,0 +1,219 @@
+"""What one client's session knows and does, whatever the request: settings, suggestions, offers, events, status."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from .. import config
+from ..config import Settings
+from ..errors import ModelMissing, Nl2CodeError
+from ..feedback.events import EventKind, EventRow
+from ..feedback.identity import new_id
+from ..feedback.log import FeedbackLog, database
+from ..suggest import Job, Outcome, Trace
+from ..suggest.pipeline import Suggester
+from .clients import Client
+from .download import Download
+from .offers import Offer, Offers
+from .status import Board, Report, State
+
+if TYPE_CHECKING:
+    from .server import Server
+
+log = logging.getLogger(__name__)
+
+_DECISIONS = 64
+_HOST = "host"
+"""The job on the board that stands for the model host's start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was asked last about an instruction, and what came of it."""
+
+    job: Job
+    outcome: Outcome
+
+
+class Session:
+    """Everything that lives as long as the client stays."""
+
+    def __init__(self, ls: Server, flags: Mapping[str, Any]) -> None:
+        self.id = new_id()
+        self.client = Client()
+        self.offers = Offers()
+        self.board = Board(ls.tell_status, ls.warn)
+        self.decisions: OrderedDict[tuple[str, str], Decision] = OrderedDict()
+        """By URI and text of the instruction, the last one at the end."""
+        self.download = Download(ls)
+        self.project = ""
+        self._ls = ls
+        self._flags = flags
+        self._loaded = config.load(flags=flags)
+        self._suggester: Suggester | None = None
+        self._feedback: FeedbackLog | None = None
+        self._working: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._late: tuple[tuple[str, str], asyncio.Task[Outcome]] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._loaded.settings
+
+    def begin(self, client: Client, project: str) -> None:
+        """Take note of who the client is."""
+        self.client, self.project = client, project
+
+    def tell_problems(self) -> None:
+        """Tell the user which settings cannot be used."""
+        for problem in self._loaded.problems:
+            log.warning("%s", problem)
+            self._ls.warn(f"nl2code: {problem}")
+
+    def configure(self, taste: Mapping[str, Any]) -> None:
+        """Take the editor's settings in place of those that it sent before."""
+        known = set(self._loaded.problems)
+        before, self._loaded = self.settings, config.load(flags=self._flags, editor=taste)
+        for problem in self._loaded.problems:
+            if problem not in known:
+                log.warning("%s", problem)
+                self._ls.warn(f"nl2code: {problem}")
+        if self.settings != before and self._suggester is not None:
+            self.spawn(self._retire(self._suggester, set(self._working)))
+            self._suggester = None
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something that no request waits for; it ends with the session at the latest."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def suggest(self, job: Job, on_stage: Callable[[str], None] | None = None) -> Outcome:
+        """Make suggestions, telling the client what goes on. A missing model is offered for download."""
+
+        def tell(stage: str) -> None:
+            self.board.end(_HOST)
+            self.board.begin(task, State.WORKING, stage)
+            if on_stage is not None:
+                on_stage(stage)
+
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._working.add(task)
+        self.board.begin(task)
+        ends: Report | None = None
+        try:
+            outcome = await self._suggester_in_force().suggest(job, on_stage=tell)
+            ends = Report(State.READY)
+            if outcome.failure is not None:
+                ends = Report(State.PROBLEM, outcome.failure.message, outcome.failure.fix)
+        except ModelMissing as missing:
+            ends = self.download.offer(missing)
+            outcome = _nothing(job, str(missing))
+        finally:
+            self._working.discard(task)
+            self.board.end(_HOST)
+            self.board.end(task, ends)
+        self._remember(job, outcome)
+        return outcome
+
+    async def suggest_within(self, job: Job, seconds: float) -> Outcome | None:
+        """Make suggestions, or stop waiting: the work goes on then, for the next request that asks the same."""
+        key = (job.snapshot.uri, job.instruction.text)
+        if self._late is not None and self._late[0] != key:
+            self._late[1].cancel()
+            self._late = None
+        task = asyncio.create_task(self.suggest(job))
+        try:
+            done, _ = await asyncio.wait({task}, timeout=seconds)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if done:
+            return task.result()
+        if self._late is not None:
+            self._late[1].cancel()
+        self._late = (key, task)
+        return None
+
+    def event(self, kind: EventKind, offer: Offer, **details: Any) -> None:
+        """Log that something happened to an offer; what can happen once is logged once."""
+        if kind in offer.logged and kind != "partially_accepted":
+            return
+        offer.logged.add(kind)
+        if self._feedback is not None:
+            row = EventRow(
+                event=kind,
+                suggestion_id=offer.suggestion.id,
+                request_id=offer.suggestion.request_id,
+                source="client",
+                time=time.time(),
+                **details,
+            )
+            self._feedback.record_event(row)
+
+    def last_trace(self) -> Any:
+        """Return the story of the last decision, if there was one."""
+        return self._suggester.last() if self._suggester else None
+
+    async def close(self) -> None:
+        """End all work and let go of everything."""
+        for task in (*self._tasks, *self._working):
+            task.cancel()
+        closing = [part.close() for part in (self._suggester, self._feedback) if part is not None]
+        await asyncio.gather(*closing)
+
+    def _suggester_in_force(self) -> Suggester:
+        if self._feedback is None:
+            self._feedback = FeedbackLog(
+                database(self.settings),
+                level=self.settings.feedback,
+                redact=self.settings.redact,
+                retention_days=self.settings.retention_days,
+                on_problem=lambda text: self._ls.warn(f"nl2code: {text}"),
+            )
+        if self._suggester is None:
+            self._suggester = Suggester(
+                self.settings,
+                self._feedback,
+                session_id=self.id,
+                client=self.client.label,
+                project=self.project,
+                on_status=lambda text: self.board.begin(_HOST, State.STARTING, text),
+            )
+        return self._suggester
+
+    async def _retire(self, suggester: Suggester, working: set[asyncio.Task[Any]]) -> None:
+        """Close a suggester once those who wait for it have their answers."""
+        if working:
+            await asyncio.wait(working)
+        await suggester.close()
+
+    def _remember(self, job: Job, outcome: Outcome) -> None:
+        key = (job.snapshot.uri, job.instruction.text)
+        self.decisions[key] = Decision(job, outcome)
+        self.decisions.move_to_end(key)
+        if len(self.decisions) > _DECISIONS:
+            self.decisions.popitem(last=False)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, Nl2CodeError):
+            self.board.end(task, Report(State.PROBLEM, error.message, error.fix))
+        else:
+            log.error("background work failed", exc_info=error)
+
+
+def _nothing(job: Job, reason: str) -> Outcome:
+    """Return the outcome of a job that could not be started."""
+    instruction = job.instruction
+    trace = Trace(instruction.text, instruction.kind, instruction.reason, result=reason)
+    return Outcome("", job.snapshot, (), reason, model="", seconds=0.0, tokens=0, trace=trace)
