@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -14,8 +15,9 @@ from ..lang.unit import Frame, Unit, extract
 from ..lang.validate import Check, validate
 from . import ExampleRun, Job, Status
 from .generate import Answer
+from .program import runnable
 from .sandbox import Sandbox
-from .verify import needed_context, verify
+from .verify import verify
 
 # A candidate that fails one of these is offered on request alone, marked failed.
 _SOFT = ("names", "duplicate", "examples")
@@ -74,12 +76,13 @@ async def judge(
     unit = extract(answer.raw, frame)
     if unit is None:
         return replace(bare, checks=(Check("answer", False, "the answer holds no code"),))
-    candidate = _in_file(job, placement, bare, unit, comment)
+    # Off the event loop: a long file takes a tenth of a second to compile.
+    candidate = await asyncio.to_thread(_in_file, job, placement, bare, unit, comment)
     if not all(check.ok for check in candidate.checks):
         return candidate
     if sandbox is None:
         return replace(candidate, status="valid")
-    return await _verified(job, placement, frame, candidate, sandbox)
+    return await _verified(job, placement, candidate, sandbox)
 
 
 def edits_for(
@@ -97,7 +100,7 @@ def _in_file(job: Job, placement: Placement, bare: Candidate, unit: Unit, commen
     snapshot = job.snapshot
     before = snapshot.text
     edits = edits_for(job, placement, unit.code, (), comment=comment)
-    missing = missing_imports(undefined(before, apply(snapshot, edits)))
+    missing = missing_imports(undefined(before, apply(snapshot, edits)), unit.code)
     imports = _new_lines(before, (*unit.imports, *missing.values()))
     edits = edits_for(job, placement, unit.code, imports, comment=comment)
     unknown = undefined(before, apply(snapshot, edits))
@@ -108,17 +111,12 @@ def _in_file(job: Job, placement: Placement, bare: Candidate, unit: Unit, commen
     return replace(bare, code=unit.code, imports=imports, edits=edits, checks=checks)
 
 
-async def _verified(
-    job: Job, placement: Placement, frame: Frame, candidate: Candidate, sandbox: Sandbox
-) -> Candidate:
+async def _verified(job: Job, placement: Placement, candidate: Candidate, sandbox: Sandbox) -> Candidate:
+    """Run the examples of the instruction against the candidate."""
     examples = examples_of(job)
-    code = candidate.code
-    if placement.place == "stub":
-        code = frame.head + "\n".join(
-            " " * frame.depth + line if line.strip() else line for line in candidate.code.split("\n")
-        )
-    code = "\n".join((*candidate.imports, code))
-    verdict = await verify(code, needed_context(job.snapshot, code), examples, sandbox)
+    after = job.snapshot.edited(candidate.edits)
+    code, context = runnable(after, candidate.code, placement.scope, examples)
+    verdict = await verify(code, context, examples, sandbox)
     check = Check("examples", verdict.status != "failed", verdict.reason)
     return replace(candidate, status=verdict.status, examples=verdict.runs, checks=(*candidate.checks, check))
 

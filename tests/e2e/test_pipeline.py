@@ -189,3 +189,16 @@ async def test_nobody_there() -> None:
     await suggester.close()
     assert outcome.suggestions == ()
     assert "127.0.0.1:9" in outcome.reason
+
+
+async def test_an_example_of_a_method_runs_against_its_class() -> None:
+    text = (
+        "class Stack:\n    def __init__(self):\n        self.items = [1, 2]\n\n"
+        "    # return how many items there are, e.g. Stack().size() == 2\n"
+    )
+    answer = "    def size(self):\n        return len(self.items)\n```"
+    with FakeEndpoint([answer], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job(text, 4))
+    assert outcome.suggestions[0].status == "verified"
+    assert result(outcome).endswith("== 2\n    def size(self):\n        return len(self.items)\n")
