@@ -1,8 +1,9 @@
-"""From our values to the protocol's, in the client's units."""
+"""Between our values and the protocol's, in the client's units."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lsprotocol import types as lsp
 
@@ -39,3 +40,8 @@ def verdict(suggestion: Suggestion) -> str:
         if not run.ok:
             return f"failed: {run.call} gave {run.got}, not {run.expected}"
     return f"failed: {next((check.detail or check.check for check in suggestion.checks if not check.ok), '')}"
+
+
+def part(value: Any, name: str) -> Any:
+    """Return a member of an untyped JSON object, which pygls hands over as a dict or a named tuple."""
+    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)

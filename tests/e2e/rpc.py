@@ -40,7 +40,7 @@ def offset_of(text: str, position: Json, encoding: str) -> int:
     starts = [0, *(match.end() for match in re.finditer(r"\r\n|\n|\r", text))]
     if position["line"] >= len(starts):
         return len(text)
-    start = starts[position["line"]]
+    start: int = starts[position["line"]]
     line = re.split(r"\r\n|\n|\r", text[start:], maxsplit=1)[0]
     codec = CODECS[encoding]
     units: int = position["character"] * UNITS[codec]

@@ -15,7 +15,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams, JsonRpcRequ
 from ...errors import Nl2CodeError
 from ...lang.instruction import Attention, Mode, at
 from .. import workspace
-from ..convert import to_workspace_edit, verdict
+from ..convert import part, to_workspace_edit, verdict
 from ..generate import make, offer
 from ..progress import CancelledByUser
 from ..server import Server
@@ -66,7 +66,7 @@ async def resolve(ls: Server, action: lsp.CodeAction) -> lsp.CodeAction:
     except CancelledByUser as error:
         raise JsonRpcRequestCancelled(str(error)) from None
     except Nl2CodeError as error:
-        raise JsonRpcException(str(error), _REQUEST_FAILED) from None  # type: ignore[no-untyped-call]
+        raise JsonRpcException(str(error), _REQUEST_FAILED) from None
     if made.suggestion.status == "failed":
         ls.warn(f"nl2code: {verdict(made.suggestion)}")
     action.edit = to_workspace_edit(made.snapshot, made.suggestion.edits, ls.session.client)
@@ -88,8 +88,7 @@ def _action(ls: Server, title: str, command: str, *arguments: Any) -> lsp.CodeAc
 
 
 def _parts(data: Any) -> tuple[str, int, bool]:
-    get = data.get if isinstance(data, dict) else lambda name: getattr(data, name, None)
-    uri, line, fresh = get("uri"), get("line"), get("fresh")
+    uri, line, fresh = (part(data, name) for name in ("uri", "line", "fresh"))
     if not isinstance(uri, str) or type(line) is not int or type(fresh) is not bool:
         raise JsonRpcInvalidParams("the action's data is not from this server")
     return uri, line, fresh

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ..convert import part
 from ..offers import Offer
 from ..server import Server
 
@@ -27,7 +28,7 @@ def shown(ls: Server, params: Any) -> None:
 def partially_accepted(ls: Server, params: Any) -> None:
     """The user has taken the first part of a suggestion; the length counts from its start, in the client's units."""
     found = _offer(ls, params)
-    length = _part(params, "acceptedLength")
+    length = part(params, "acceptedLength")
     if found is None:
         return
     if type(length) is not int or length <= 0:
@@ -39,13 +40,9 @@ def partially_accepted(ls: Server, params: Any) -> None:
 
 def _offer(ls: Server, params: Any) -> Offer | None:
     """Return the offer that a notification is about: its item carries the command that accepts it."""
-    arguments = _part(_part(_part(params, "item"), "command"), "arguments")
+    arguments = part(part(part(params, "item"), "command"), "arguments")
     first = arguments[0] if isinstance(arguments, list | tuple) and arguments else None
     found = ls.session.offers.get(first) if isinstance(first, str) else None
     if found is None:
         log.warning("a notification about a suggestion that was not offered")
     return found
-
-
-def _part(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
