@@ -150,7 +150,7 @@ def session(server: Server, lines: int, home: str) -> dict[str, float]:
     row += next(n for n, line in enumerate(text.splitlines()[row:]) if line.endswith("total += item"))
     column = len("            total += item")
     spot = {"line": row, "character": column}
-    asked = {"textDocument": {"uri": URI}, "position": spot, "context": {"triggerKind": 1}}
+    asked = {"textDocument": {"uri": URI}, "position": spot, "context": {"triggerKind": 2}}
     got: dict[str, float] = {}
     started = time.perf_counter()
     with _Client(server.command, home) as client:
