@@ -15,6 +15,7 @@ from rich.rule import Rule
 from rich.syntax import Syntax
 from rich.text import Text
 
+from ..lang.instruction import at
 from ..lang.splice import apply
 from ..suggest import Job, Outcome, Suggestion
 from .session import Session, session, verdict, whole
@@ -44,8 +45,9 @@ def demo(
 async def _demo(sentence: str, *, fast: bool, save: Path | None) -> int:
     console = Console(record=save is not None, width=92 if save else None)
     async with session() as current:
-        job = job_for(sentence, 1)
-        job = Job(job.snapshot, job.instruction, surface="demo", trigger="automatic")
+        asked = job_for(sentence, 1)
+        found = at(asked.snapshot, 0, attention="cursor") or asked.instruction
+        job = Job(asked.snapshot, found, surface="demo", trigger="automatic")
         with Live(console=console, refresh_per_second=20, transient=True) as live:
             outcome = await _play(live, current, job, pause=0.0 if fast or not sys.stdout.isatty() else 0.035)
         if not outcome.suggestions:
