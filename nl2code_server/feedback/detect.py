@@ -203,7 +203,10 @@ def _addresses(text: str) -> Iterator[Span]:
 def _is_somebodys_host(address: str) -> bool:
     """Leave out private and documentation ranges, and the likes of 8.8.8.8 that serve as examples."""
     try:
-        return IPv4Address(address).is_global and any(len(part) > 1 for part in address.split("."))
+        number = IPv4Address(address)
+        return (
+            number.is_global and not number.is_multicast and any(len(part) > 1 for part in address.split("."))
+        )
     except AddressValueError:
         return False
 
@@ -221,13 +224,13 @@ _NOT_ITSELF = (
     r"(?![\w-]{0,24}?[_-]?(?:name|field|file|path|dir|ur[li]|header|env|var|label|help|prompt|error|err|msg|message|"
     r"type|len|length|size|pattern|regex|form|hint|input|column|attr|policy|reset|id|ids)(?![a-z]))"
 )
-_ASSIGN = r"(?::\s{0,4}[\w\[\]|. ]{1,40}?=(?!=)|:=|[=-]>|[!=]==?|=|:|,|\bis\b|\bwas\b|为|是|：)"
+_ASSIGN = r"(?P<assign>:\s{0,4}[\w\[\]|. ]{1,40}?=(?!=)|:=|[=-]>|[!=]==?|=|:|,|\bis\b|\bwas\b|为|是|：)"
 _QUOTED = re.compile(
     rf"(?i){_LABEL}{_NOT_ITSELF}\w{{0,30}}[\"'`]?\]?\s{{0,4}}{_ASSIGN}\s{{0,4}}\(?[rbfu]{{0,2}}"
     r"(?P<quote>[\"'`])(?P<value>[^\"'`\n]{4,400})(?P=quote)"
 )
 _COMPARED = re.compile(
-    rf"(?i)(?P<quote>[\"'`])(?P<value>[^\"'`\s]{{4,200}})(?P=quote)\s{{0,4}}[!=]=\s{{0,4}}"
+    rf"(?i)(?P<quote>[\"'`])(?P<value>[^\"'`\s]{{4,200}})(?P=quote)\s{{0,4}}(?P<assign>[!=]=)\s{{0,4}}"
     rf"[\w.]{{0,40}}?{_LABEL}{_NOT_ITSELF}"
 )
 _BARE = re.compile(
@@ -253,7 +256,8 @@ def _assigned(text: str, labelled: Regions) -> Iterator[Span]:
         for match in _within(labelled, pattern, text):
             value = match["value"]
             if match["password"]:
-                telling = _is_password(value)
+                # `get("password", "...")` has a default, `"getpasswd", "getport"` is a list of names
+                telling = _is_password(value) and (match["assign"] != "," or _mixes(value))
             elif match["secret"]:
                 telling = " " not in value and len(value) >= 8 and _has_letter_and_digit(value)
             else:
@@ -337,7 +341,9 @@ def _told(text: str, labelled: Regions) -> Iterator[Span]:
         if len(value) < 4 or _stands_for_another(value):
             continue
         if match["chinese"] or match["password"]:
-            telling = _mixes(value) or (bool(match["is"]) and _ends_sentence(text, match, value))
+            said = bool(match["is"])
+            verb = (match["password"] or "").lower() == "pass" and not said  # `pass utf8 on`
+            telling = not verb and (_mixes(value) or (said and _ends_sentence(text, match, value)))
         else:
             drawn = len(value) >= 16 and _looks_random(value)
             telling = drawn or (bool(match["is"]) and len(value) >= 8 and _has_letter_and_digit(value))
@@ -494,7 +500,7 @@ def _stands_for_another(value: str) -> bool:
         value[0] in "{<$%"
         or "{" in value
         or value.startswith(("%(", "...", "os."))
-        or re.search(r"%[sdr(]", value)
+        or re.search(r"%[\d.]*[sdrf(]", value)
     ):
         return True
     return bool(

@@ -172,5 +172,6 @@ def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {key: _map_texts(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_map_texts(item, change) for item in value)
+        make = getattr(value, "_make", type(value))  # named tuples take their items one by one
+        return make(_map_texts(item, change) for item in value)
     return value

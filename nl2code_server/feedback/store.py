@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import stat
 import time
@@ -501,10 +502,13 @@ def _counts(connection: sqlite3.Connection) -> tuple[int, ...]:
 def _encode(value: object) -> Any:
     """Give a value the form of its column. Half a surrogate pair has no UTF-8: it is kept as its escape."""
     if isinstance(value, list | dict):
-        value = json.dumps(value, ensure_ascii=False)
+        return _SURROGATE.sub(lambda half: rf"\\u{ord(half[0]):x}", json.dumps(value, ensure_ascii=False))
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
+        return _SURROGATE.sub(lambda half: rf"\u{ord(half[0]):x}", value)
     return value
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _decode(row_type: type[R], row: sqlite3.Row) -> R:
