@@ -15,6 +15,7 @@ from typing import Any
 Json = Any
 Handler = Callable[[Json], Json]
 
+SERVER = ("-m", "nl2code_server", "--stdio")
 UNITS = {"utf-8": 1, "utf-16-le": 2, "utf-32-le": 4}
 CODECS = {"utf-8": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 
@@ -72,6 +73,7 @@ class Client:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     broken: str = ""
+    leaving: bool = False
 
     def start(self) -> None:
         """Begin reading what the server says."""
@@ -186,6 +188,7 @@ class Client:
 
     async def stop(self) -> int:
         """Say goodbye and return the exit status."""
+        self.leaving = True
         await self.request("shutdown")
         self.notify("exit")
         return await asyncio.wait_for(self.process.wait(), 5)
@@ -264,7 +267,7 @@ class Client:
 
 @asynccontextmanager
 async def spawned(
-    env: Mapping[str, str], *, args: Sequence[str] = ("-m", "nl2code_server", "--stdio"), **answers: Handler
+    env: Mapping[str, str], *, args: Sequence[str] = SERVER, **answers: Handler
 ) -> AsyncIterator[Client]:
     """Start a server process with `env` on top of ours; whatever happens, it does not outlive the block."""
     process = await asyncio.create_subprocess_exec(
