@@ -20,9 +20,6 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fakes.endpoint import FakeEndpoint
-from nl2code_server.endpoint import runtime
-
 CODE = "```python\ndef gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n```"
 
 
@@ -70,6 +67,9 @@ def main() -> None:
 
 
 def serve(script: dict[str, Any], options: list[str]) -> None:
+    from fakes.endpoint import FakeEndpoint
+    from nl2code_server.endpoint import runtime
+
     how, _, detail = script["serve"].partition(": ")
     if how == "die":
         sys.exit(f"some noise\n{detail}\n")
