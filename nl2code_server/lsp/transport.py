@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+import attrs
 from lsprotocol import types
 from pygls.exceptions import (
     JsonRpcException,
@@ -48,6 +49,7 @@ Change = tuple[Range | None, str]
 # pygls logs whole messages, and with them the user's code.
 logging.getLogger("pygls").setLevel(logging.CRITICAL)
 
+_KEPT = object()
 _LONGEST_MESSAGE = 1 << 28  # bytes
 _CLOSING = 2.0  # seconds that handlers have to end once the client has left
 _LEAVING = 8.0  # seconds after which the process ends whatever still runs in it
@@ -76,6 +78,23 @@ def _known_or_as_it_is(value: Any, cls: type[enum.Enum]) -> Any:
 def _trigger_kind(value: Any, cls: type[enum.Enum]) -> enum.Enum:
     # Drafts of the protocol counted from 0. A kind that nobody knows is no reason to refuse an answer.
     return cls(value) if value in (1, 2) else types.InlineCompletionTriggerKind.Invoked
+
+
+@cache
+def _fields(cls: type) -> list[tuple[str, str, Any]]:
+    """Return for each field its name, its name on the wire, and the value with which it is left out.
+
+    Does what lsprotocol's converter does; that compiles a function for each class that a message could hold, which
+    took a fifth of the time to the `initialize` reply.
+    """
+    found = []
+    for field in attrs.fields(cls):
+        first, *rest = field.name.removesuffix("_").split("_")
+        wire = first + "".join(part.title() for part in rest)
+        found.append(
+            (field.name, wire, _KEPT if types.is_special_property(cls, field.name) else field.default)
+        )
+    return found
 
 
 class Protocol(LanguageServerProtocol):
@@ -172,6 +191,16 @@ class Protocol(LanguageServerProtocol):
             return
         body = json.dumps(data, default=self._serialize_message, separators=(",", ":")).encode()
         self.writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    def _serialize_message(self, data: Any) -> Any:
+        """Return one object as JSON data; `json` asks again for those within it."""
+        if attrs.has(type(data)):
+            return {
+                wire: value
+                for name, wire, default in _fields(type(data))
+                if (value := getattr(data, name)) != default
+            }
+        return super()._serialize_message(data)
 
     def _send_handler_result(self, future: Future[Any], *, msg_id: str | int) -> None:
         if (

@@ -503,6 +503,87 @@ async def test_code_is_not_logged(client: Client, caplog: pytest.LogCaptureFixtu
     assert "secret" not in caplog.text
 
 
+RANGE = {"start": POSITION, "end": {"line": 1, "character": 2}}
+EDIT = {"range": RANGE, "newText": "é"}
+MESSAGES: list[tuple[Any, Json]] = [
+    (types.WorkspaceEdit, {"changes": {URI: [EDIT]}, "documentChanges": None}),
+    (
+        types.WorkspaceEdit,
+        {
+            "documentChanges": [
+                {"textDocument": {"uri": URI, "version": 3}, "edits": [EDIT, {**EDIT, "annotationId": "a"}]},
+                {"textDocument": {"uri": URI, "version": None}, "edits": []},
+                {"kind": "create", "uri": URI, "options": {"overwrite": True}},
+            ],
+            "changeAnnotations": {"a": {"label": "l", "needsConfirmation": False}},
+        },
+    ),
+    (
+        types.InlineCompletionList,
+        {
+            "items": [
+                {
+                    "insertText": "x",
+                    "range": RANGE,
+                    "command": {"title": "t", "command": "c", "arguments": [1, {"a": None}]},
+                },
+                {"insertText": {"kind": "snippet", "value": "$0"}, "filterText": ""},
+            ]
+        },
+    ),
+    (
+        types.CodeAction,
+        {"title": "t", "kind": "quickfix", "data": {"some_key": [None, 1.5]}, "isPreferred": False},
+    ),
+    (types.Hover, {"contents": {"kind": "markdown", "value": "*x*"}, "range": RANGE}),
+    (
+        types.CompletionItem,
+        {"label": "l", "kind": 3, "textEdit": {"newText": "n", "insert": RANGE, "replace": RANGE}},
+    ),
+    (
+        types.CallHierarchyIncomingCall,
+        {
+            "from": {"name": "n", "kind": 1, "uri": URI, "range": RANGE, "selectionRange": RANGE},
+            "fromRanges": [],
+        },
+    ),
+    (types.RenameRegistrationOptions, {"documentSelector": None}),
+    (types.ShutdownResponse, {"jsonrpc": "2.0", "id": 1, "result": None}),
+    (
+        types.ApplyWorkspaceEditRequest,
+        {"jsonrpc": "2.0", "id": "é", "method": "workspace/applyEdit", "params": {"edit": {}}},
+    ),
+    (
+        types.ResponseErrorMessage,
+        {"jsonrpc": "2.0", "id": 1, "error": {"code": -32803, "message": "m", "data": {"retry": True}}},
+    ),
+    (types.WorkDoneProgressBegin, {"title": "t", "percentage": 0, "cancellable": False}),
+]
+
+
+@pytest.mark.parametrize(("cls", "data"), MESSAGES, ids=lambda value: getattr(value, "__name__", None))
+def test_objects_are_written_as_lsprotocol_writes_them(cls: Any, data: Json) -> None:
+    protocol = cast(Protocol, make_server().protocol)
+    value = transport.converter().structure(data, cls)
+    expected = transport.converter().unstructure(value)
+    assert json.loads(json.dumps(value, default=protocol._serialize_message)) == expected
+
+
+async def test_the_initialize_reply_is_as_lsprotocol_writes_it() -> None:
+    made: list[LanguageServer] = []
+
+    def make() -> LanguageServer:
+        made.append(make_server())
+        return made[0]
+
+    async with serving(make) as connect:
+        client = await connect()
+        result = await client.initialize("utf-8")
+        capabilities = transport.converter().unstructure(made[0].server_capabilities)
+        assert result["capabilities"] == capabilities
+        assert len(capabilities) > 3
+
+
 STDIO = """
 import sys
 from nl2code_server.lsp import faststart
