@@ -24,7 +24,7 @@ from statistics import median
 from typing import Any
 
 SIZES = (100, 10_000, 100_000)
-CHANGES = {100: 300, 10_000: 200, 100_000: 40}
+CHANGES = {100: 100, 10_000: 100, 100_000: 20}
 TRIPS = {100: 40, 10_000: 30, 100_000: 10}
 
 # What a language server costs that does nothing but keep the text and answer.
