@@ -397,6 +397,8 @@ def _looks_random(value: str, *, strict: bool = False) -> bool:
         return False
     if re.fullmatch(r"[0-9a-fA-F]{20,}", value):
         return (len(value) >= 32 or not strict) and _entropy(value) > 3.0
+    if max(map(len, re.split(r"[/_.-]", value))) < 14:
+        return False  # a path, or words with hyphens
     changes = sum(a != b for a, b in pairwise(classes)) / (len(value) - 1)
     if strict:
         return (

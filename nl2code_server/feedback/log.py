@@ -126,17 +126,17 @@ class FeedbackLog:
 
     def _write_all(self) -> None:
         store: Store | None = None
-        swept = 0.0
+        next_purge = 0.0
         try:
             while batch := self._take():
-                ready = [clean for row in batch if (clean := self._clean(row)) is not None]
+                ready = [self._clean(row) for row in batch]
                 delay = _RETRY_FIRST
                 while True:
                     try:
                         store = store or self._open()
                         self._write(store, ready)
-                        if self._retention_days and time.monotonic() > swept + _DAY * bool(swept):
-                            swept = time.monotonic()
+                        if self._retention_days and time.monotonic() >= next_purge:
+                            next_purge = time.monotonic() + _DAY
                             store.purge(before=time.time() - self._retention_days * _DAY)
                         break
                     except StoreError as error:
@@ -166,13 +166,11 @@ class FeedbackLog:
             return batch
 
     def _pause(self, seconds: float) -> bool:
-        """Wait before another try; say whether there is time for one."""
+        """Wait before another try, less if the log is closed meanwhile; say whether there is time for one."""
         with self._changed:
-            end = time.monotonic() + seconds
-            while (now := time.monotonic()) < min(end, self._deadline):
-                self._changed.wait(min(end, self._deadline, now + 1.0) - now)
-                if self._closing:
-                    end = min(end, now + _RETRY_FIRST)
+            closing = self._closing
+            left = self._deadline - time.monotonic()
+            self._changed.wait_for(lambda: self._closing and not closing, min(seconds, left))
             return time.monotonic() < self._deadline
 
     def _open(self) -> Store:
@@ -196,7 +194,7 @@ class FeedbackLog:
         if dropped:
             self._tell(f"{dropped} rows of feedback were lost because they could not be written in time")
 
-    def _clean(self, row: AnyRow) -> AnyRow | None:
+    def _clean(self, row: AnyRow) -> AnyRow:
         """Take out what may not be written. A row that cannot be cleaned loses its text."""
         from .redact import redact_row, strip_code
 

@@ -1,7 +1,6 @@
 """The feedback store: one SQLite file that several servers, the command line and tuning read and write at once.
 
-Rollback journal and full sync: SQLite before 3.51.3 can corrupt a write-ahead log, and a few rows a minute need no
-more. Every transaction is short; readers page through, so that a slow one holds up nobody.
+Every transaction is short; readers page through, so that a slow one holds up nobody.
 """
 
 # ruff: noqa: S608  (the names and conditions put into queries are this module's own)
@@ -13,7 +12,6 @@ import json
 import os
 import re
 import sqlite3
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -21,9 +19,8 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from ..errors import StoreError
-from ..platform import lock, owned, paths, private_folder
-from . import schema
+from ..platform import lock
+from .database import BUSY_TIMEOUT, connect, explained, is_damage, private_file, transaction, unusable
 from .events import CandidateRow, EventRow, RequestRow
 
 AnyRow = RequestRow | CandidateRow | EventRow
@@ -31,7 +28,6 @@ Group = Literal["kind", "model", "surface", "day"]
 T = TypeVar("T")
 R = TypeVar("R", RequestRow, CandidateRow, EventRow)
 
-BUSY_TIMEOUT = 10.0  # s
 _PAGE = 200  # rows read in one transaction
 
 
@@ -122,7 +118,7 @@ class Store:
         rows = list(rows)
 
         def write(connection: sqlite3.Connection) -> list[Refused]:
-            with _transaction(connection):
+            with transaction(connection):
                 reasons = ((row, _insert(connection, row)) for row in rows)
                 return [Refused(row, reason) for row, reason in reasons if reason]
 
@@ -136,7 +132,7 @@ class Store:
         everything = before is None and not project and not suggestion
 
         def delete(connection: sqlite3.Connection) -> Purged:
-            with _transaction(connection):
+            with transaction(connection):
                 counts = _counts(connection)
                 if suggestion:
                     _delete_suggestion(connection, suggestion)
@@ -249,14 +245,14 @@ class Store:
         try:
             return work(self._connection)
         except sqlite3.Error as error:
-            if not _is_damage(error):
-                raise _explained(error, self.path) from error
+            if not is_damage(error):
+                raise explained(error, self.path) from error
         self._connection.close()
         self._connection = self._open(damaged=True)
         try:
             return work(self._connection)
         except sqlite3.Error as error:
-            raise _explained(error, self.path) from error
+            raise explained(error, self.path) from error
 
     def _open(self, *, damaged: bool = False) -> sqlite3.Connection:
         try:
@@ -264,7 +260,7 @@ class Store:
                 try:
                     return self._connect()
                 except sqlite3.DatabaseError as error:
-                    if not _is_damage(error):
+                    if not is_damage(error):
                         raise
             with lock(self.path.with_name(self.path.name + ".lock"), timeout=BUSY_TIMEOUT):
                 # Another process may have been here first: then the path names a new file already.
@@ -272,34 +268,13 @@ class Store:
                     self._set_aside()
                 return self._connect()
         except sqlite3.Error as error:
-            raise _explained(error, self.path) from error
+            raise explained(error, self.path) from error
         except OSError as error:  # includes TimeoutError
-            raise _unusable(self.path, error.strerror or str(error)) from error
+            raise unusable(self.path, error.strerror or str(error)) from error
 
     def _connect(self) -> sqlite3.Connection:
-        self._inode = _private_file(self.path)
-        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None)
-        try:
-            connection.row_factory = sqlite3.Row
-            # A damaged text is better shown than the reason for not showing any.
-            connection.text_factory = lambda value: value.decode("utf-8", "replace")
-            for pragma in (
-                "journal_mode = DELETE",
-                "synchronous = FULL",
-                "secure_delete = ON",
-                "foreign_keys = ON",
-                "trusted_schema = OFF",
-                "temp_store = MEMORY",  # rebuilding the file would copy its text to a temporary one
-            ):
-                connection.execute(f"PRAGMA {pragma}").fetchall()
-            _migrate(connection, self.path)
-            problems = connection.execute("PRAGMA quick_check(1)").fetchall()
-            if problems[0][0] != "ok":
-                raise _Damaged(problems[0][0])
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        self._inode = private_file(self.path)
+        return connect(self.path)
 
     def _set_aside(self) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -309,117 +284,6 @@ class Store:
             with suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + suffix).rename(f"{target}{suffix}")
         self.notice = f"The feedback store was damaged; it was set aside as {target.name} and a new one begun"
-
-
-class _Damaged(sqlite3.DatabaseError):
-    """The check of the file's structure failed."""
-
-
-class _transaction:
-    """A write transaction that has its lock from the start: two that upgrade a read lock would deadlock."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
-
-    def __enter__(self) -> None:
-        self.connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            try:
-                self.connection.execute("COMMIT")
-                return
-            except sqlite3.Error:
-                self._roll_back()
-                raise
-        self._roll_back()
-
-    def _roll_back(self) -> None:
-        if self.connection.in_transaction:  # a full disk has rolled it back already
-            with suppress(sqlite3.Error):  # the error that led here is the one to tell
-                self.connection.execute("ROLLBACK")
-
-
-def _private_file(path: Path) -> int:
-    """Make sure that the file is there, a plain one, the user's own and nobody else's to read. Return its inode."""
-    folder = path.parent
-    if not folder.exists() or folder == paths().data:
-        private_folder(folder.resolve())
-    if folder.is_symlink() and not owned(folder.resolve()):
-        raise _unusable(path, "its folder is a link to another user's")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _unusable(path, "its folder is read-only")
-    with suppress(FileNotFoundError):
-        mode = path.lstat().st_mode
-        kind = (
-            "a link"
-            if stat.S_ISLNK(mode)
-            else "a folder"
-            if stat.S_ISDIR(mode)
-            else ""
-            if stat.S_ISREG(mode)
-            else "no plain file"
-        )
-        if kind:
-            raise _unusable(path, f"it is {kind}")
-        if not owned(path):
-            raise _unusable(path, "it belongs to another user")
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    try:
-        info = os.fstat(handle)
-        if stat.S_IMODE(info.st_mode) & 0o077:
-            path.chmod(0o600)
-        return info.st_ino
-    finally:
-        os.close(handle)
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the tables up to date: once, whoever comes first."""
-    if _version(connection, path) == len(schema.MIGRATIONS):
-        return
-    with _transaction(connection):
-        for statements in schema.MIGRATIONS[_version(connection, path) :]:
-            for statement in statements:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
-        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-
-
-def _version(connection: sqlite3.Connection, path: Path) -> int:
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > len(schema.MIGRATIONS):
-        raise StoreError(
-            f"The feedback store {path} is of schema {version}, by a newer nl2code; "
-            f"this one knows {len(schema.MIGRATIONS)}",
-            "Update nl2code, or set `database` to another file",
-        )
-    mine = connection.execute("PRAGMA application_id").fetchone()[0] == schema.APPLICATION_ID
-    if not mine and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise StoreError(f"{path} is another program's database", "Set `database` to a file of its own")
-    return version
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) or 0
-    return isinstance(error, _Damaged) or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _explained(error: sqlite3.Error, path: Path) -> StoreError:
-    code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return StoreError(f"The disk is full: feedback cannot be written to {path}", "Free some space")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreError(
-            f"Another process has kept {path} locked for {BUSY_TIMEOUT:.0f} s", "Try again, or end it"
-        )
-    return _unusable(path, str(error))
-
-
-def _unusable(path: Path, reason: str) -> StoreError:
-    return StoreError(
-        f"The feedback store {path} cannot be used: {reason}", "Mend it, or set `database` to another file"
-    )
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------
