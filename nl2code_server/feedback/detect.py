@@ -303,7 +303,10 @@ def _is_bare_secret(match: re.Match[str], value: str, text: str) -> bool:
         return len(value) >= 16 and _looks_random(value) and not re.search(r"[.=\\][A-Za-z]", value)
     if re.fullmatch(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", value):
         # It could be a name: a secret only where no code stands, or where no one would name a thing so.
-        return "#" in line or (bool(match["password"]) and not _CODE_WORD.match(value) and "." not in value)
+        if "#" in line or re.search(r"[A-Z]=$", text[: match.start("value")][-2:]):
+            return True
+        named = "." in value or _CODE_WORD.match(value)
+        return (len(value) >= 16 and _looks_random(value)) or (bool(match["password"]) and not named)
     return _has_letter_and_digit(value) or (bool(match["password"]) and len(value) >= 8)
 
 
@@ -389,6 +392,9 @@ def _random(text: str) -> Iterator[Span]:
             yield Span(*match.span(1), 9, "random")
 
 
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
 def _looks_random(value: str, *, strict: bool = False) -> bool:
     """Tell drawn characters from words: they change class (capital, small, digit, sign) at every other step."""
     classes = ["u" if c.isupper() else "l" if c.islower() else "d" if c.isdigit() else "s" for c in value]
@@ -397,6 +403,8 @@ def _looks_random(value: str, *, strict: bool = False) -> bool:
         return False
     if re.fullmatch(r"[0-9a-fA-F]{20,}", value):
         return (len(value) >= 32 or not strict) and _entropy(value) > 3.0
+    if _UUID.fullmatch(value):
+        return not strict
     if max(map(len, re.split(r"[/_.-]", value))) < 14:
         return False  # a path, or words with hyphens
     changes = sum(a != b for a, b in pairwise(classes)) / (len(value) - 1)

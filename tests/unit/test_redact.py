@@ -187,6 +187,19 @@ def test_nested_values_keep_their_shape() -> None:
     assert redact_all([Turn("user", secret)]) == [Turn("user", "<SECRET:npm-token>")]
 
 
+@pytest.mark.parametrize(
+    "form", ["x = f('{}')", "# use {} here", "# the api key is {}", "API_TOKEN={}", "token = {}"]
+)
+@pytest.mark.parametrize(
+    ("alphabet", "length"), [(string.ascii_letters + string.digits + "+/", 40), (string.hexdigits[:16], 40)]
+)
+def test_random_strings_are_found_without_any_format(form: str, alphabet: str, length: int) -> None:
+    draw = random.Random(40)
+    drawn = ["".join(draw.choices(alphabet, k=length)) for _ in range(200)]
+    missed = [secret for secret in drawn if secret in redact(form.format(secret)).text]
+    assert len(missed) <= 4
+
+
 @pytest.mark.parametrize("row", [request_row(), candidate_row()])
 def test_row_without_secrets_is_unchanged(row: Row) -> None:
     assert redact_row(row) == row
