@@ -84,8 +84,7 @@ def _trigger_kind(value: Any, cls: type[enum.Enum]) -> enum.Enum:
 def _fields(cls: type) -> list[tuple[str, str, Any]]:
     """Return for each field its name, its name on the wire, and the value with which it is left out.
 
-    Does what lsprotocol's converter does; that compiles a function for each class that a message could hold, which
-    took a fifth of the time to the `initialize` reply.
+    As lsprotocol's converter has it; that compiles a function for each class which a message could hold.
     """
     found = []
     for field in attrs.fields(cls):
@@ -127,9 +126,8 @@ class Protocol(LanguageServerProtocol):
                 if "id" in data:
                     self._refuse(data["id"], reason)
                 return
-            data.setdefault(
-                "params", None
-            )  # as JSON-RPC allows, and pygls does not for methods unknown to it
+            # May be left out, says JSON-RPC; not of methods that it does not know, says pygls.
+            data.setdefault("params", None)
         try:
             self.handle_message(self.structure_message(data))
         except JsonRpcException as error:
