@@ -96,12 +96,19 @@ async def model_checks(settings: config.Settings) -> list[Check]:
 
 
 def _packages() -> Check:
+    """Look for what the package requires; a checkout that is not installed says nothing of that."""
+    try:
+        found = [f"nl2code {version('nl2code')}"]
+    except PackageNotFoundError:
+        return Check(
+            "packages", "fail", "nl2code is not installed, only imported", "run: pip install nl2code"
+        )
     names = [
         re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
         for requirement in requires("nl2code") or []
         if "extra ==" not in requirement
     ]
-    found, missing = [f"nl2code {version('nl2code')}"], []
+    missing = []
     for name in names:
         try:
             found.append(f"{name} {version(name)}")

@@ -118,9 +118,10 @@ class ChatClient:
                     deltas = deltas_in(chunk, request.n)
                 for delta in deltas:
                     counted += delta.tokens
-                    limit = self._sooner(until, self.token_timeout, "gave no further token")
                     if shown := echoes[delta.index].strip(delta):
                         yield shown
+                if deltas:  # the time that the caller took over them is not the endpoint's
+                    limit = self._sooner(until, self.token_timeout, "gave no further token")
             await self._drain(events)
         if usage is not None:
             # Some servers count one of several answers.

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ from . import Endpoint, runtime
 from .client import ChatClient
 
 START_TIMEOUT = 180.0  # s, for a big model from a slow disk
-HEALTH_TIMEOUT = 5.0  # s
+HEALTH_TIMEOUT = 10.0  # s; a busy machine must not make a host look dead
 STOP_TIMEOUT = 5.0  # s
 ASK_TIMEOUT = 60.0  # s, for a command of the model half that only looks something up
 STALL_TIMEOUT = 600.0  # s without a word from a download
@@ -167,6 +168,15 @@ async def _start_locked(
     settings: Settings, key: str, failed: runtime.Record | None, on_status: OnStatus
 ) -> Endpoint:
     """Start a host unless another program has meanwhile; `failed` is one that does not answer."""
+    try:
+        return await _start(settings, key, failed, on_status)
+    except OSError as error:
+        raise _unusable(settings, error) from error
+
+
+async def _start(
+    settings: Settings, key: str, failed: runtime.Record | None, on_status: OnStatus
+) -> Endpoint:
     folder = private_folder(paths().runtime)
     deadline = time.monotonic() + START_TIMEOUT
     async with _locked(FileLock(folder / f"host-{key}.lock"), deadline, on_status):
@@ -239,10 +249,7 @@ def _spawn(settings: Settings, key: str) -> int:
         "--idle-exit": str(settings.idle_exit),
     }
     arguments = [part for option in asked.items() for part in option]
-    try:
-        child = spawn_detached(_command(settings, "serve", *arguments), log, _environment())
-    except OSError as error:
-        raise _no_interpreter(settings, error) from error
+    child = spawn_detached(_command(settings, "serve", *arguments), log, _environment())
     _started[key].append(time.monotonic())
     _children[child.pid] = child
     write_private(paths().runtime / f"host-{key}.pid", json.dumps([child.pid, time.time()]))
@@ -256,7 +263,9 @@ async def _ready(settings: Settings, key: str, pid: int, deadline: float) -> run
         if (record := runtime.read(key)) and await _answers(record):
             return record
         if not alive:
-            raise _explained(settings, "The model host ended before it was ready", _reason(key))
+            raise _explained(
+                settings, "The model host ended before it was ready", _killed(pid) or _reason(key)
+            )
         await asyncio.sleep(POLL)
     end_process(pid, force=True)
     raise HostError(
@@ -272,7 +281,7 @@ def _alive(pid: int) -> bool:
 
 def _is_host(pid: int) -> bool:
     """Say whether a process is a host for certain: a number in a file may be another program's by now."""
-    return bool(re.search(r"nl2code_server\.cli serve", command_line(pid)))
+    return bool(re.search(r"nl2code(_server\.cli)? serve\b", command_line(pid)))
 
 
 async def _gone(pid: int, timeout: float) -> bool:
@@ -282,6 +291,12 @@ async def _gone(pid: int, timeout: float) -> bool:
             return False
         await asyncio.sleep(POLL)
     return True
+
+
+def _killed(pid: int) -> str:
+    """Name the signal that ended a process of ours, if one did: the system's, for want of memory, say."""
+    status = _children[pid].returncode if pid in _children else None
+    return f"killed by {signal.Signals(-status).name}" if status is not None and status < 0 else ""
 
 
 def _reason(key: str) -> str:
@@ -304,8 +319,16 @@ def _explained(settings: Settings, what: str, last_words: str) -> HostError:
     return HostError(f"{what}: {last_words or 'no reason given'}", f"Logs are in {paths().logs}")
 
 
-def _no_interpreter(settings: Settings, error: OSError) -> HostError:
-    return HostError(f"{settings.python or sys.executable} cannot be run: {error.strerror}", "Check python")
+def _unusable(settings: Settings, error: OSError) -> HostError:
+    """Say which file stands in the way: the interpreter, or one of those that are written."""
+    reason = error.strerror or str(error)
+    if error.filename == (settings.python or sys.executable):
+        return HostError(f"{error.filename} cannot be run: {reason}", "Check python in the settings")
+    where = f"{error.filename}: " if error.filename else ""
+    return HostError(
+        f"The model host cannot be started: {where}{reason}",
+        "Set NL2CODE_HOME to a folder of yours, with room",
+    )
 
 
 def _command(settings: Settings, *arguments: str) -> list[str]:
@@ -338,7 +361,7 @@ async def _model_half(settings: Settings, *arguments: str) -> AsyncIterator[asyn
             **options,
         )
     except OSError as error:
-        raise _no_interpreter(settings, error) from error
+        raise _unusable(settings, error) from error
     try:
         yield child
     finally:

@@ -320,6 +320,15 @@ async def test_bytes_that_are_no_tokens_do_not_put_a_deadline_off(drop: bytes) -
         assert 0.3 <= time.monotonic() - started < 1.5
 
 
+async def test_the_caller_s_own_time_is_not_held_against_the_endpoint() -> None:
+    with FakeEndpoint(["x x x"], token_delay=0.05) as fake:
+        async with client_of(fake, token_timeout=0.3) as client:
+            stream = client.stream(ChatRequest(ASK))
+            await anext(stream)
+            await asyncio.sleep(0.5)
+            assert texts([piece async for piece in stream]) == [" x x"]
+
+
 async def test_a_connection_that_is_never_answered_is_given_up() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()  # until the client gives up

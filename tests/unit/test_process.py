@@ -269,7 +269,8 @@ async def test_without_the_model_half_the_fix_is_named(tmp_path: Path) -> None:
 
 async def test_an_interpreter_that_does_not_exist_is_named() -> None:
     with pytest.raises(
-        HostError, match=r"/no/python cannot be run: No such file or directory \(Check python\)"
+        HostError,
+        match=r"/no/python cannot be run: No such file or directory \(Check python in the settings\)",
     ):
         await start(Settings(python="/no/python"))
 
@@ -288,6 +289,23 @@ async def test_a_project_folder_offers_no_modules_and_the_host_gets_no_key(
     script.chmod(0o755)
     with pytest.raises(HostError, match=r"key False \d"):
         await start(Settings(python=str(script)))
+
+
+async def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    paths().runtime.write_text("a file in the folder's place")
+    with pytest.raises(
+        HostError, match=rf"cannot be started: {paths().runtime}: File exists \(Set NL2CODE_HOME"
+    ):
+        await start(settings_of(tmp_path))
+
+
+async def test_a_host_that_the_system_kills_while_it_loads_is_told_so(tmp_path: Path) -> None:
+    task = asyncio.create_task(start(settings_of(tmp_path, serve="slow: 60")))
+    await until(lambda: served(tmp_path) > 0)
+    (child,) = process._children.values()
+    child.kill()
+    with pytest.raises(HostError, match="ended before it was ready: killed by SIGKILL"):
+        await task
 
 
 async def test_hosts_are_listed_and_stopped(tmp_path: Path) -> None:
