@@ -273,14 +273,14 @@ async def test_what_was_lost_is_told(path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Store, "add", wait)
     problems: list[str] = []
     log = FeedbackLog(path, on_problem=problems.append, capacity=3)
-    record(log, 1)
+    log.record_request(request_row("r1"))
     assert await asyncio.to_thread(taken.wait, 10)
-    for number in range(2, 5):
-        record(log, number)
+    for number in range(2, 11):
+        log.record_request(request_row(f"r{number}"))
     free.set()
     assert await log.flush()
     assert problems == ["6 rows of feedback were lost because they could not be written in time"]
-    assert ids(path) == ["r1", "r2"]
+    assert ids(path) == ["r1", "r2", "r3", "r4"]
     assert await log.close()
 
 
