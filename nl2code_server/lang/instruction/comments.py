@@ -145,21 +145,22 @@ def _never(snapshot: Snapshot, group: list[syntax.Comment], text: str, *, marked
         return "stands behind code"
     if first.text.startswith("#:"):
         return "documents the line below"
-    if not re.search(r"\w", text):
-        return "says nothing"
     if any(_RULE.match(line) for line in text.split("\n")) or any(
         comment.text.startswith("####") for comment in group
     ):
         return "section heading"
+    if not re.search(r"\w", text):
+        return "says nothing"
     if _LICENCE.search(text):
         return "licence text"
     if inside := _inside(snapshot, first):
         return inside
-    if not marked and is_code(text):
+    if not marked and len(text) <= _LONGEST_CODE and is_code(text):
         return "commented-out code"
     return ""
 
 
+_LONGEST_CODE = 5000  # characters; beyond, telling code from prose takes longer than it is worth
 _STATEMENTS = ("module", "block", "ERROR")
 
 

@@ -16,6 +16,7 @@ Below = Literal["end", "blank", "dedent", "placeholder", "code"]
 Verdict = tuple[bool, str]
 
 _ENOUGH = 1.75
+_ENOUGH_AT_CURSOR = -0.75  # nobody rests there by accident: all but plain notes
 _STUB_BONUS = 1.25  # a definition without a body is most of a request
 _INTERFACE = 3
 _MEANT_EMPTY = re.compile(
@@ -29,6 +30,10 @@ _PLACES = {
     "dedent": "at the end of its block",
     "placeholder": "above a placeholder",
 }
+
+
+_READ = 2000
+"""Characters of a comment that are weighed. Nobody asks for code in more, and some patterns are not linear."""
 
 
 def judge_comment(block: Block, below: Below, above: str, mode: Mode, attention: Attention) -> Verdict:
@@ -46,13 +51,13 @@ def judge_comment(block: Block, below: Below, above: str, mode: Mode, attention:
     if mode == "marker":
         return False, "is not marked"
     if below == "code":
-        if attention == "cursor" and asks_outright(block.text):
+        if attention == "cursor" and asks_outright(block.text[:_READ]):
             return True, "asks for code, and the cursor is at its end"
         return False, "stands directly above code"
-    weight = evidence(block.text) + _position(below, above)
+    weight = evidence(block.text[:_READ]) + _position(below, above)
     if block.kind == "todo":
-        weight -= 0.5
-    enough = 0.0 if attention == "cursor" and length(block.text) >= 2 else _ENOUGH
+        weight -= 0.25
+    enough = _ENOUGH_AT_CURSOR if attention == "cursor" and length(block.text[:_READ]) >= 2 else _ENOUGH
     if weight >= enough:
         return True, f"asks for code {_PLACES[below]}"
     return False, f"does not read like a request, though {_PLACES[below]}"
@@ -91,7 +96,8 @@ def judge_stub(stub: Stub, mode: Mode, attention: Attention) -> Verdict:
         return False, "has a placeholder, but nothing says what it should do"
     if stub.siblings >= _INTERFACE:
         return False, "is one of several methods without a body: an interface"
-    if stub.name.startswith("test") or _MEANT_EMPTY.search(stub.text):
+    if stub.name.startswith("test") or _MEANT_EMPTY.search(stub.text[:_READ]):
         return False, "is meant to have no body"
-    weight = evidence(stub.text) + _STUB_BONUS + 1.5 * describes_result(stub.text)
+    text = stub.text[:_READ]
+    weight = evidence(text) + _STUB_BONUS + 1.5 * describes_result(text)
     return (True, "says what it should do") if weight >= _ENOUGH else (False, "does not read like a request")
