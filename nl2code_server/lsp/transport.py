@@ -192,10 +192,11 @@ class Protocol(LanguageServerProtocol):
 
     def _serialize_message(self, data: Any) -> Any:
         """Return one object as JSON data; `json` asks again for those within it."""
-        if attrs.has(type(data)):
+        cls: Any = type(data)
+        if attrs.has(cls):
             return {
                 wire: value
-                for name, wire, default in _fields(type(data))
+                for name, wire, default in _fields(cls)
                 if (value := getattr(data, name)) != default
             }
         return super()._serialize_message(data)

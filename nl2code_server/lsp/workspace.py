@@ -62,11 +62,13 @@ class _Workspace(Workspace):
 
 
 class _OpenDocument(TextDocument):
-    def __init__(self, uri: str, source: str = "", version: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, uri: str, source: str | None = None, version: int | None = None, **options: Any
+    ) -> None:
         encoding = options["position_codec"].encoding
         self.document = Document(
             uri,
-            source,
+            source or "",
             version=version or 0,
             encoding=_ENCODINGS.get(getattr(encoding, "value", encoding), "utf-16"),
         )
