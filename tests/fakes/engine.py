@@ -38,6 +38,9 @@ class FakeEngine:
     async def stop(self) -> None:
         """Be done."""
 
+    async def metrics(self) -> str:
+        return f"fake_asked_total {len(self.asked)}\n"
+
     async def generate(self, generation: Generation) -> AsyncGenerator[Chunk | Usage, None]:
         self.asked.append(generation)
         prompt = sum(len(message.content.split()) for message in generation.messages)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -18,6 +17,7 @@ import uvicorn
 from fakes.engine import DEFAULT_SCRIPT, FakeEngine
 from nl2code_model.host.app import Host
 from nl2code_model.host.guard import LOOPBACK_NAMES
+from nl2code_model.host.serve import Options, listen
 from nl2code_server.endpoint import ChatRequest, Delta, Endpoint, Usage
 from nl2code_server.endpoint.client import ChatClient
 
@@ -59,11 +59,12 @@ async def running(engine: FakeEngine, *, queue_limit: int = 8) -> AsyncIterator[
     host = Host(engine, queue_limit=queue_limit)
     app = host.app(token=TOKEN, names=LOOPBACK_NAMES)
     server = uvicorn.Server(uvicorn.Config(app, http="h11", ws="none", lifespan="off", log_level="critical"))
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen(Options())
     port = listener.getsockname()[1]
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     headers = {"Authorization": f"Bearer {TOKEN}"}
     base = f"http://127.0.0.1:{port}"
+    await until(lambda: server.started)
     try:
         async with httpx2.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=10) as http:
             yield Running(host, http, port)

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from nl2code_model.host.serve import Options, choose_engine, run
+from nl2code_model.host.serve import Options, choose_engine, listen, run
 from nl2code_server.endpoint import runtime
 from nl2code_server.errors import ConfigError, ModelFileError, ModelMissing, Nl2CodeError
 
@@ -137,6 +137,11 @@ def test_with_both_it_speaks_tls() -> None:
             url = f"https://127.0.0.1:{port}/v1/models"
             assert http.get(url, headers={"Authorization": "Bearer t", "Host": "box.lan"}).status_code == 200
             assert http.get(url).status_code == 401
+
+
+def test_answers_do_not_wait_for_nagle() -> None:
+    with listen(Options()) as listener:
+        assert listener.proto == socket.IPPROTO_TCP, "asyncio sets TCP_NODELAY only then"
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -88,7 +88,8 @@ class Host:
         for name, kind, value in totals:
             declaration = f"# TYPE nl2code_{name.partition('{')[0]} {kind}"
             lines += [*([declaration] if declaration not in lines else []), f"nl2code_{name} {value}"]
-        return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+        text = "\n".join(lines) + "\n" + await self.engine.metrics()
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def _shutdown(self, _: Request) -> Response:
         self.stopping.set()

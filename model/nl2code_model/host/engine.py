@@ -92,6 +92,10 @@ class Engine(Protocol):
         """Answer. Closing the generator stops the work. Raises the errors below."""
         ...
 
+    async def metrics(self) -> str:
+        """Return figures of the engine's own, as Prometheus text; may be empty."""
+        ...
+
     @property
     def failure(self) -> str:
         """Why it cannot answer now; empty while it can."""

@@ -24,6 +24,7 @@ STALL_TIMEOUT = 60.0
 """Seconds without a token, or for one slice of a prompt, after which the child counts as hung."""
 START_TIMEOUT = 60.0
 """Seconds that a request waits for a child that is being started again."""
+METRICS_TIMEOUT = 5.0
 SLICE_SECONDS = 0.75
 """A client that goes away during its prompt is noticed between slices."""
 FIRST_SLICE, SMALLEST_SLICE, LARGEST_SLICE = 128, 64, 2048  # tokens
@@ -82,6 +83,20 @@ class LlamaCpp:
             await self._child.end()
         if self._http:
             await self._http.aclose()
+
+    async def prompt(self, generation: Generation) -> list[int]:
+        """Return the tokens that a chat comes to."""
+        return await self._encode(await self._ready(), generation)
+
+    async def metrics(self) -> str:
+        """Return the child's own figures."""
+        if not self._http or not self._up.is_set():
+            return ""
+        try:
+            async with asyncio.timeout(METRICS_TIMEOUT):
+                return (await self._http.get("/metrics")).text
+        except (TimeoutError, httpx2.TransportError):
+            return ""
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Chunk | Usage, None]:
         """Answer a chat: its candidates one after the other, on one evaluation of the prompt."""
@@ -162,8 +177,8 @@ class LlamaCpp:
         cached = None
         done = min(held, len(prompt) - 1)
         self.counts.cached_tokens += done
-        self.counts.prompt_tokens += len(prompt) - done
         while len(prompt) - done > self._slice:
+            self.counts.prompt_tokens += self._slice
             done += self._slice
             self._slots.hold(slot, prompt[:done])
             answer = await self._post(
@@ -176,6 +191,7 @@ class LlamaCpp:
             if timings["prompt_n"] >= SMALLEST_SLICE:
                 fitting = int(timings["prompt_per_second"] * SLICE_SECONDS)
                 self._slice = min(max(fitting, SMALLEST_SLICE), LARGEST_SLICE)
+        self.counts.prompt_tokens += len(prompt) - done
         self._slots.hold(slot, prompt)
         return done if cached is None else int(cached)
 

@@ -63,7 +63,7 @@ def run_engine(options: Options, engine: Engine, on_ready: Callable[[runtime.Rec
             record = runtime.read(key)
             where = f" at {record.url} (process {record.pid})" if record else ""
             raise HostError(f"such a host runs already{where}", "run: nl2code host stop") from error
-        listener = stack.enter_context(_listen(options))
+        listener = stack.enter_context(listen(options))
         asyncio.run(_run(options, engine, key, listener, on_ready))
 
 
@@ -179,12 +179,13 @@ def _check_exposure(options: Options) -> None:
         )
 
 
-def _listen(options: Options) -> socket.socket:
-    """Bind first of all: a port that is taken should not cost a model's loading."""
+def listen(options: Options) -> socket.socket:
+    """Bind a socket, first of all: a port that is taken should not cost a model's loading."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
+        # asyncio switches Nagle's algorithm off, and 40 ms of waiting per answer, only where the protocol is told.
         listener = socket.socket(family, kind, protocol)
         try:
             if os.name == "posix":

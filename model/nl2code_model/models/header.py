@@ -13,6 +13,7 @@ from nl2code_server.errors import ModelFileError
 MAX_ENTRIES = 1 << 16
 MAX_TENSORS = 1 << 17
 MAX_NESTING = 2
+DEFAULT_ALIGNMENT = 32  # bytes
 
 CONTROL, USER_DEFINED = 3, 4  # tokenizer.ggml.token_type
 
@@ -37,12 +38,42 @@ class Header:
     """… and still maps these."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Where a tensor lies in a file, and in what form."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Rows first, as numpy has it."""
+    kind: int
+    """GGML's number for the form of its values."""
+    offset: int
+    """Bytes from the first tensor's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that a file's header says. Strings in arrays are bytes."""
+
+    values: dict[str, Any]
+    tensors: list[Tensor]
+    data: int
+    """Bytes from the start of the file to the first tensor."""
+
+
 def read_header(path: Path) -> Header:
     """Read a GGUF file's header, or raise `ModelFileError` saying what is wrong with it."""
+    return _header(read_contents(path).values)
+
+
+def read_contents(path: Path) -> Contents:
+    """Read all of a GGUF file's header, or raise `ModelFileError` saying what is wrong with it."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            values = _Reader(data).metadata()
-        return _header(values)
+            contents = _Reader(data).contents()
+        if not isinstance(contents.values.get("general.architecture"), str):
+            raise ValueError("it does not say its architecture")
+        return contents
     except (OSError, ValueError, struct.error, UnicodeDecodeError, RecursionError) as error:
         raise ModelFileError(
             f"{path} is not a model file that can be used: {error}",
@@ -51,9 +82,7 @@ def read_header(path: Path) -> Header:
 
 
 def _header(values: dict[str, Any]) -> Header:
-    architecture = values.get("general.architecture")
-    if not isinstance(architecture, str):
-        raise ValueError("it does not say its architecture")
+    architecture = values["general.architecture"]
     tokens, kinds = values.get("tokenizer.ggml.tokens", []), values.get("tokenizer.ggml.token_type", ())
     by_kind: dict[int, dict[str, int]] = {CONTROL: {}, USER_DEFINED: {}}
     for number, kind in enumerate(kinds):
@@ -78,7 +107,7 @@ class _Reader:
         self.end = len(data)
         self.at = 0
 
-    def metadata(self) -> dict[str, Any]:
+    def contents(self) -> Contents:
         if self.take(4) != b"GGUF":
             raise ValueError("it does not start like a GGUF file")
         (version,) = self.unpack("I")
@@ -93,19 +122,21 @@ class _Reader:
             (kind,) = self.unpack("I")
             value = self.value(kind)
             values[name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        offsets = [self.tensor() for _ in range(tensors)]
-        if offsets and max(offsets) >= self.end - self.at:
+        found = [self.tensor() for _ in range(tensors)]
+        if found and max(tensor.offset for tensor in found) >= self.end - self.at:
             raise ValueError("it is cut short: a tensor lies beyond the end of the file")
-        return values
+        alignment = values.get("general.alignment", DEFAULT_ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise ValueError(f"it claims an alignment of {alignment}")
+        return Contents(values, found, -(-self.at // alignment) * alignment)
 
-    def tensor(self) -> int:
-        """Pass over a tensor's description and return where its data starts."""
-        self.string()
+    def tensor(self) -> Tensor:
+        name = self.string().decode()
         (dimensions,) = self.unpack("I")
         if dimensions > 4:
             raise ValueError(f"it has a tensor of {dimensions} dimensions")
-        *_, offset = self.unpack(f"{dimensions}QIQ")
-        return int(offset)
+        *shape, kind, offset = self.unpack(f"{dimensions}QIQ")
+        return Tensor(name, tuple(reversed(shape)), kind, offset)
 
     def value(self, kind: int, nesting: int = 0) -> Any:
         if kind in _SCALARS:
