@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DECISIONS = 64
+_START_SECONDS = 60.0
 _HOST = "host"
 """The job on the board that stands for the model host's start."""
 
@@ -60,6 +61,8 @@ class Session:
         self._feedback: FeedbackLog | None = None
         self._working: set[asyncio.Task[Any]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._limits: dict[asyncio.Timeout, float] = {}
+        self._starting = False
         self._late: tuple[tuple[str, str], asyncio.Task[Outcome]] | None = None
 
     @property
@@ -70,6 +73,7 @@ class Session:
     def begin(self, client: Client, project: str) -> None:
         """Take note of who the client is."""
         self.client, self.project = client, project
+        log.info("session %s: client %s, positions in %s", self.id, client.label, client.encoding)
 
     def tell_problems(self) -> None:
         """Tell the user which settings cannot be used."""
@@ -99,7 +103,7 @@ class Session:
         """Make suggestions, telling the client what goes on. A missing model is offered for download."""
 
         def tell(stage: str) -> None:
-            self.board.end(_HOST)
+            self._host_starts(False)
             self.board.begin(task, State.WORKING, stage)
             if on_stage is not None:
                 on_stage(stage)
@@ -110,6 +114,13 @@ class Session:
         ends: Report | None = None
         try:
             outcome = await self._suggester_in_force().suggest(job, on_stage=tell)
+            log.info(
+                "request %s: %d suggestions, %.2f s, %d tokens",
+                outcome.request_id,
+                len(outcome.suggestions),
+                outcome.seconds,
+                outcome.tokens,
+            )
             ends = Report(State.READY)
             if outcome.failure is not None:
                 ends = Report(State.PROBLEM, outcome.failure.message, outcome.failure.fix)
@@ -118,29 +129,36 @@ class Session:
             outcome = _nothing(job, str(missing))
         finally:
             self._working.discard(task)
-            self.board.end(_HOST)
+            self._host_starts(False)
             self.board.end(task, ends)
         self._remember(job, outcome)
         return outcome
 
     async def suggest_within(self, job: Job, seconds: float) -> Outcome | None:
-        """Make suggestions, or stop waiting: the work goes on then, for the next request that asks the same."""
+        """Make suggestions, or stop waiting: the work goes on then, for the next request that asks the same.
+
+        The clock stands while the local host starts, which happens once and is told in the status.
+        """
         key = (job.snapshot.uri, job.instruction.text)
         if self._late is not None and self._late[0] != key:
             self._late[1].cancel()
             self._late = None
         task = asyncio.create_task(self.suggest(job))
         try:
-            done, _ = await asyncio.wait({task}, timeout=seconds)
+            async with asyncio.timeout(seconds) as limit:
+                self._limits[limit] = seconds
+                try:
+                    return await asyncio.shield(task)
+                finally:
+                    del self._limits[limit]
+        except TimeoutError:
+            if self._late is not None:
+                self._late[1].cancel()
+            self._late = (key, task)
+            return None
         except asyncio.CancelledError:
             task.cancel()
             raise
-        if done:
-            return task.result()
-        if self._late is not None:
-            self._late[1].cancel()
-        self._late = (key, task)
-        return None
 
     def event(self, kind: EventKind, offer: Offer, **details: Any) -> None:
         """Log that something happened to an offer; what can happen once is logged once."""
@@ -185,9 +203,22 @@ class Session:
                 session_id=self.id,
                 client=self.client.label,
                 project=self.project,
-                on_status=lambda text: self.board.begin(_HOST, State.STARTING, text),
+                on_status=lambda text: self._host_starts(True, text),
             )
         return self._suggester
+
+    def _host_starts(self, starts: bool, text: str = "") -> None:
+        """Tell that the local host is on its way, or is there; set the clocks of those who wait for it."""
+        if starts:
+            self.board.begin(_HOST, State.STARTING, text)
+        if starts or self._starting:
+            now = asyncio.get_running_loop().time()
+            for limit, seconds in self._limits.items():
+                if not limit.expired():
+                    limit.reschedule(now + (_START_SECONDS if starts else seconds))
+        if not starts:
+            self.board.end(_HOST)
+        self._starting = starts
 
     async def _retire(self, suggester: Suggester, working: set[asyncio.Task[Any]]) -> None:
         """Close a suggester once those who wait for it have their answers."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from e2e.rpc import SERVER, Client, Handler, Json, position_of, spawned
 from fakes.endpoint import FakeEndpoint
-from nl2code_server.feedback.events import EventRow
+from nl2code_server.feedback.events import EventKind, EventRow
 from nl2code_server.feedback.store import Store
 
 MARK = "‸"
@@ -100,9 +100,14 @@ class Door:
         command = item["command"]
         return await self.client.command(command["command"], *command["arguments"])
 
-    async def completed(self, marked: str, *, trigger: Any = AUTOMATIC, timeout: float = 20) -> str:
-        """Return the file as it is after its first offer was accepted."""
+    async def completed(
+        self, marked: str, *, trigger: Any = AUTOMATIC, timeout: float = 20, again: int = 0
+    ) -> str:
+        """Return the file as it is after its first offer was accepted; ask so often again if the model is slow."""
         items = await self.offered(marked, trigger=trigger, timeout=timeout)
+        while not items and again and self.statuses[-1]["busy"]:
+            again -= 1
+            items = (await asyncio.wait_for(self.ask(trigger)[1], timeout))["items"]
         assert items, f"nothing offered; status: {self.statuses[-1:]}"
         await self.take(items[0])
         return self.text
@@ -165,7 +170,7 @@ def store() -> Path:
     return Path(os.environ["NL2CODE_HOME"]) / "data" / "feedback.db"
 
 
-async def events(*wanted: str, timeout: float = 5) -> list[EventRow]:
+async def events(*wanted: EventKind, timeout: float = 5) -> list[EventRow]:
     """Wait until the log holds events of these kinds, and return all that it holds, oldest first."""
     deadline = time.monotonic() + timeout
     while True:

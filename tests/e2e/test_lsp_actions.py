@@ -157,6 +157,7 @@ async def test_accept_reject_and_what_copilots_clients_tell() -> None:
             for length in (7, 20, 12):
                 params = {"item": item, "acceptedLength": length}
                 client.notify("textDocument/didPartiallyAcceptCompletion", params)
+            broken: Any
             for broken in ({}, {"item": 3}, {"item": {"command": {"arguments": []}}}):
                 client.notify("textDocument/didShowCompletion", broken)
                 client.notify("textDocument/didPartiallyAcceptCompletion", broken)
