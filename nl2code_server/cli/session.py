@@ -72,6 +72,7 @@ async def session(**flags: Any) -> AsyncIterator[Session]:
         database(settings),
         level=settings.feedback,
         redact=settings.redact,
+        retention_days=settings.retention_days,
         on_problem=lambda text: errors.print(f"[yellow]warning:[/] {text}"),
     )
     suggester = Suggester(settings, feedback, session_id=new_id(), project=str(Path.cwd()))

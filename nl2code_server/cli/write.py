@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -65,7 +66,7 @@ def job_for(text: str, candidates: int) -> Job:
     return Job(snapshot, instruction, candidates=candidates, surface="cli", trigger="invoked")
 
 
-async def _write(text: str, flags: dict[str, object], *, json_output: bool) -> int:
+async def _write(text: str, flags: Mapping[str, object], *, json_output: bool) -> int:
     async with session(**flags) as current:
         job = job_for(text, current.suggester.settings.candidates)
         if json_output or not sys.stdout.isatty():

@@ -13,7 +13,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
@@ -198,17 +198,29 @@ class Store:
         query = "SELECT * FROM requests WHERE (time, request_id) > (?, ?) ORDER BY time, request_id LIMIT ?"
         while page := self._rows(query, (*last, _PAGE)):
             for row in page:
-                key = (row["request_id"],)
-                candidates = self._rows(
-                    "SELECT * FROM candidates WHERE request_id = ? ORDER BY choice_index", key
-                )
-                events = self._rows("SELECT * FROM events WHERE request_id = ? ORDER BY time, id", key)
-                yield Record(
-                    _decode(RequestRow, row),
-                    [_decode(CandidateRow, candidate) for candidate in candidates],
-                    [_decode(EventRow, event) for event in events],
-                )
+                yield self._record(row)
             last = (page[-1]["time"], page[-1]["request_id"])
+
+    def record(self, key: str = "") -> Record | None:
+        """Return the request with this id or with a suggestion of this id; the newest request without one."""
+        query = "SELECT * FROM requests ORDER BY time DESC, request_id DESC LIMIT 1"
+        if key:
+            query = """
+                SELECT * FROM requests WHERE request_id = :key
+                OR request_id = (SELECT request_id FROM candidates WHERE candidate_id = :key)
+            """
+        rows = self._rows(query, {"key": key} if key else ())
+        return self._record(rows[0]) if rows else None
+
+    def _record(self, row: sqlite3.Row) -> Record:
+        key = (row["request_id"],)
+        candidates = self._rows("SELECT * FROM candidates WHERE request_id = ? ORDER BY choice_index", key)
+        events = self._rows("SELECT * FROM events WHERE request_id = ? ORDER BY time, id", key)
+        return Record(
+            _decode(RequestRow, row),
+            [_decode(CandidateRow, candidate) for candidate in candidates],
+            [_decode(EventRow, event) for event in events],
+        )
 
     def stats(self, by: Group | None = None, *, since: float | None = None) -> dict[str, Tally]:
         """Count requests and events, in groups, or all under the empty name."""
@@ -235,7 +247,7 @@ class Store:
                 setattr(tally, row["event"], row["n"])
         return tallies
 
-    def _rows(self, query: str, values: Sequence[object]) -> list[sqlite3.Row]:
+    def _rows(self, query: str, values: Sequence[object] | Mapping[str, object]) -> list[sqlite3.Row]:
         return self._run(lambda connection: connection.execute(query, values).fetchall())
 
     # --- opening --------------------------------------------------------------------------------------------------

@@ -73,6 +73,18 @@ def test_rows_come_back_as_they_went_in(store: Store) -> None:
     assert (record.request, record.candidates, record.events) == (request, [candidate], events)
 
 
+def test_one_record_by_request_by_suggestion_and_the_newest(store: Store) -> None:
+    assert store.record() is None
+    fill(store, 3)
+    for key in ("r2", "c2"):
+        found = store.record(key)
+        assert found is not None and found.request.request_id == "r2"
+        assert [event.event for event in found.events] == ["offered"]
+    newest = store.record()
+    assert newest is not None and newest.request.request_id == "r3"
+    assert store.record("nobody") is None
+
+
 def test_lone_surrogate_is_kept_as_its_escape(store: Store) -> None:
     rows = [request_row(instruction="a\ud800b", messages=[{"role": "user", "content": "\udfff"}])]
     assert store.add([*rows, candidate_row(text="\ud83d")]) == []
