@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from ..lang.validate import Check
@@ -14,24 +15,30 @@ if TYPE_CHECKING:
 def explain(trace: Trace) -> str:
     """Tell a decision from end to end as Markdown: what was asked, what came, what was checked, what came of it."""
     lines = [
-        f"**Instruction** ({trace.kind}): {trace.instruction}",
-        f"**Taken for a request because** {trace.detected}",
-        f"**Model** {trace.model or 'none reached'}",
-        f"**Result** {trace.result}",
+        f"- **instruction** ({trace.kind}): {trace.instruction}",
+        f"- **why it was taken for a request**: {trace.detected}",
+        f"- **model**: {trace.model or 'none reached'}",
+        f"- **result**: {trace.result}",
         "",
         "| after | stage |",
         "|---|---|",
         *(f"| {seconds:.2f} s | {stage} |" for stage, seconds in trace.stages),
     ]
     for number, raw in enumerate(trace.raw, start=1):
-        lines += ["", f"### Answer {number}", "", "```", raw.rstrip(), "```", ""]
+        lines += ["", f"### Answer {number}", "", *_block(raw), ""]
         for check in trace.checks[number - 1]:
             lines.append(f"- {'ok' if check.ok else 'FAILED'} {check.check} {check.detail}".rstrip())
         for run in trace.examples[number - 1]:
             outcome = "ok" if run.ok else f"FAILED, got `{run.got}`"
             lines.append(f"- example `{run.call}` = `{run.expected}`: {outcome}")
-    lines += ["", "### Prompt", "", "~~~~", trace.prompt, "~~~~"]
+    lines += ["", "### Prompt", "", *_block(trace.prompt)]
     return "\n".join(lines)
+
+
+def _block(text: str) -> list[str]:
+    """Fence a text with what it does not hold itself."""
+    fence = "~" * max(3, *(len(run) + 1 for run in re.findall("~+", text)), 3)
+    return [fence, text.rstrip(), fence]
 
 
 def logged_trace(record: Record) -> Trace:
