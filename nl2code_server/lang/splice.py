@@ -94,9 +94,9 @@ def inline(
         made = _below(snapshot, change, cursor[0])
     if made is None:
         return None
-    edit, deletions = made
-    follow_up = [*change.cuts, *(_moved(one, edit) for one in deletions if one.start != one.end)]
-    return Inline(edit, tuple(follow_up))
+    edit, above, below = made
+    deletions = [*change.cuts, above, _moved(below, edit)]
+    return Inline(edit, tuple(one for one in deletions if one.start != one.end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,8 @@ def _leaves(snapshot: Snapshot, after: int, level: int, width: int) -> bool:
     )
 
 
-_Shown = tuple[Edit, list[Edit]]
+_Shown = tuple[Edit, Edit, Edit]
+"""What to show, and what to delete above and below it, in the points of the text as it is; either may be nothing."""
 
 
 def _at_end(snapshot: Snapshot, change: _Change, cursor: Point) -> _Shown | None:
@@ -231,10 +232,11 @@ def _at_end(snapshot: Snapshot, change: _Change, cursor: Point) -> _Shown | None
         return None
     start = min(cursor[1], column)
     kept = line[start:column].decode() + change.eol + change.text
+    nothing = Edit(end, end, "")
     if end[0] == row:
-        return Edit((row, start), end, kept + change.eol * change.gap), []
+        return Edit((row, start), end, kept + change.eol * change.gap), nothing, nothing
     text, rest = _onto(change.gap, change.eol, change.after, end)
-    return Edit((row, start), change.after, kept + text), [rest]
+    return Edit((row, start), change.after, kept + text), nothing, rest
 
 
 def _onto(gap: int, eol: str, start: Point, end: Point) -> tuple[str, Edit]:
@@ -250,27 +252,31 @@ def _onto(gap: int, eol: str, start: Point, end: Point) -> tuple[str, Edit]:
 def _below(snapshot: Snapshot, change: _Change, row: int) -> _Shown | None:
     """Show the code on a blank line, or in the place of the placeholder."""
     first, end = change.after[0] + 1, change.end
-    line_end = (row, len(snapshot.line(row)))
-    above = Edit((first, 0), (row, 0), "")
-    blank = not snapshot.lines[row].strip()
-    if change.end == change.after or not _held(snapshot, change):
-        if any(snapshot.lines[one].strip() for one in range(first, row + 1)):
+    start, line_end = (row, 0), (row, len(snapshot.line(row)))
+    nothing = Edit(end, end, "")
+    above = Edit((first, 0), start, "")
+    if not _held(snapshot, change):
+        if not _blank(snapshot, first, row + 1):
             return None
-        text = change.text + change.eol * _gap(snapshot, change.after[0], row, change.level, change.defines)
-        if not snapshot.lines[row]:
-            text += change.eol  # the file ends in a line ending, and so it stays
-        return Edit((row, 0), line_end, text), []
-    if row < end[0] and blank:
+        return Edit(start, line_end, change.text + _tail(snapshot, change, row)), nothing, nothing
+    if row < end[0] and _blank(snapshot, row, row + 1):
         text, rest = _onto(change.gap, change.eol, line_end, end)
-        return Edit((row, 0), line_end, change.text + text), [above, rest]
-    if row == end[0] and not any(snapshot.lines[one].strip() for one in range(first, row)):
-        return Edit((row, 0), end, change.text + change.eol * change.gap), [above]
-    if row > end[0] and not any(snapshot.lines[one].strip() for one in range(end[0] + 1, row + 1)):
-        text = change.text + change.eol * _gap(snapshot, change.after[0], row, change.level, change.defines)
-        if not snapshot.lines[row]:
-            text += change.eol
-        return Edit((row, 0), line_end, text), [above]
+        return Edit(start, line_end, change.text + text), above, rest
+    if row == end[0] and _blank(snapshot, first, row):
+        return Edit(start, end, change.text + change.eol * change.gap), above, nothing
+    if row > end[0] and _blank(snapshot, end[0] + 1, row + 1):
+        return Edit(start, line_end, change.text + _tail(snapshot, change, row)), above, nothing
     return None
+
+
+def _blank(snapshot: Snapshot, start: int, stop: int) -> bool:
+    return not any(snapshot.lines[row].strip() for row in range(start, stop))
+
+
+def _tail(snapshot: Snapshot, change: _Change, row: int) -> str:
+    """Return what comes behind code that takes a blank line; the file goes on ending in a line ending if it does."""
+    gap = _gap(snapshot, change.after[0], row, change.level, change.defines)
+    return change.eol * (gap + (not snapshot.lines[row]))
 
 
 def _held(snapshot: Snapshot, change: _Change) -> bool:
@@ -279,13 +285,11 @@ def _held(snapshot: Snapshot, change: _Change) -> bool:
 
 
 def _moved(deletion: Edit, edit: Edit) -> Edit:
-    """Return a deletion in the points of the text after `edit`, which lies on one row."""
+    """Return a deletion below an edit, which lies on one row, in the points of the text after it."""
     return Edit(_point(deletion.start, edit), _point(deletion.end, edit), "")
 
 
 def _point(point: Point, edit: Edit) -> Point:
-    if point < edit.end or point[0] < edit.start[0]:
-        return point
     added = edit.text.encode("utf-8", "replace").splitlines(True) or [b""]
     if added[-1][-1:] in (b"\n", b"\r"):
         added.append(b"")
