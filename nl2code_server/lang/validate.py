@@ -183,9 +183,7 @@ def _duplicate(after: Snapshot, rows: range, placement: Placement) -> Check:
             return Check("duplicate", False, f"defines {name} inside {name}")
         for other in node.parent.named_children:
             if other.start_point.row not in rows and _name(other) == name and not _redefines(node, other):
-                return Check(
-                    "duplicate", False, f"{name} is already defined on line {other.start_point.row + 1}"
-                )
+                return Check("duplicate", False, f"{name} is already defined")
     return Check("duplicate", True)
 
 

@@ -201,9 +201,9 @@ def test_modes() -> None:
     assert _only(text).fires
     for mode in ("marker", "manual"):
         assert not _only(text, mode).fires
-        pointed = at(snapshot, 0, mode, attention="cursor")  # type: ignore[arg-type]
+        pointed = at(snapshot, 0, mode, attention="cursor")
         assert pointed is not None and not pointed.fires
-        asked = at(snapshot, 0, mode, attention="invoked")  # type: ignore[arg-type]
+        asked = at(snapshot, 0, mode, attention="invoked")
         assert asked is not None and asked.fires
     assert not _only("# ai: sort\n", "manual").fires
     assert not _only("def f():\n    # sort the list\n", "marker").fires

@@ -11,7 +11,7 @@ from nl2code_server.lang.placement import Placement, place
 
 def _place(text: str) -> Placement:
     """Place the instruction on the row with the mark `^`, which is taken out."""
-    row = text.split("^")[0].count("\n")
+    row = text.split("^", maxsplit=1)[0].count("\n")
     snapshot = Snapshot.from_text(text.replace("^", ""))
     found = at(snapshot, row, attention="invoked")
     assert found is not None

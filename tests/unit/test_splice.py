@@ -18,7 +18,7 @@ ADD = "def add(a, b):\n    return a + b"
 
 
 def _spliced(text: str, code: str = ADD, comment: str = "keep") -> str:
-    row = text.split("^")[0].count("\n")
+    row = text.split("^", maxsplit=1)[0].count("\n")
     snapshot = Snapshot.from_text(text.replace("^", ""))
     found = at(snapshot, row)
     assert found is not None

@@ -28,6 +28,15 @@ class Form:
 
 GCD = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a"
 BODY = "while b:\n    a, b = b, a % b\nreturn a"
+STACK = '''\
+class Stack:
+    """A stack.
+
+    Last in, first out.
+    """
+
+    def push(self, item):
+        pass'''
 METHOD = "def total(self):\n    return sum(\n        self.items,\n    )"
 
 FORMS = [
@@ -47,7 +56,7 @@ def gcd(a, b):
     Form(
         "class at module level",
         "# write a class for a stack\n# with push and pop^\n",
-        'class Stack:\n    """A stack.\n\n    Last in, first out.\n    """\n\n    def push(self, item):\n        pass',
+        STACK,
         '''\
 # write a class for a stack
 # with push and pop

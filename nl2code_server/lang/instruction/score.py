@@ -21,7 +21,8 @@ _STUB_BONUS = 1.25  # a definition without a body is most of a request
 _INTERFACE = 3
 _MEANT_EMPTY = re.compile(
     r"""\b(?:abstract|overrid\w+|overwrit\w+|subclass\w*|derived|base\ class|hooks?|optional(?:ly)?|no-?op|dummy|stub
-    |does\ nothing|do\ nothing|nothing\ to\ do|not\ (?:supported|used|needed|implemented)|deprecated|placeholder|mock)\b""",
+    |does\ nothing|do\ nothing|nothing\ to\ do|not\ (?:supported|used|needed|implemented)|deprecated
+    |placeholder|mock)\b""",
     re.VERBOSE | re.IGNORECASE,
 )
 _PLACES = {
