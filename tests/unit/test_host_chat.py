@@ -94,7 +94,7 @@ def test_stop_strings_are_found_however_the_text_is_cut(
 
 
 def test_a_slot_is_chosen_by_what_it_holds() -> None:
-    slots = Slots(2)
+    slots = Slots(2, 10_000)
     system = list(range(300))
     one, two = system + [1] * 1000, system + [2] * 1000
     first, held = slots.choose(one)
@@ -107,6 +107,18 @@ def test_a_slot_is_chosen_by_what_it_holds() -> None:
     assert slots.choose([*two[:1200], 5]) == (second, 1200)
     slots.forget()
     assert slots.choose(one)[1] == 0
+
+
+def test_a_slot_that_had_to_make_room_is_taken_for_empty() -> None:
+    slots = Slots(2, 1000)
+    one, two = [1] * 600, [2] * 600
+    first, _ = slots.choose(one)
+    slots.hold(first, one)
+    second, _ = slots.choose(two)
+    slots.hold(second, two)
+    assert slots.choose(one) == (first, 0)
+    slots.hold(first, one)
+    assert slots.choose([1] * 700) == (first, 600)
 
 
 @given(st.lists(st.integers(0, 2)), st.lists(st.integers(0, 2)))

@@ -50,7 +50,7 @@ class LlamaCpp:
         control = header.control_tokens
         self._chatml = {chat.START, chat.END} <= control.keys() and chat.START in header.chat_template
         self._load = Load(self.model, located.path, self.context, SLOTS, threads)
-        self._slots = Slots(SLOTS)
+        self._slots = Slots(SLOTS, self.context)
         self._slice = FIRST_SLICE
         self._child: Child | None = None
         self._http: httpx2.AsyncClient | None = None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -124,7 +125,8 @@ class Child:
     def _reason(self) -> str:
         """Pick the line of its last words that tells most."""
         errors = [line for line in self._tail if " E " in line or "error" in line.lower()]
-        return (errors or list(self._tail) or ["it said nothing"])[0 if errors else -1]
+        line = (errors or list(self._tail) or ["it said nothing"])[0 if errors else -1]
+        return re.sub(r"^[\d.]+ [A-Z] \S+: ", "", line)  # its clock, level and function
 
     async def _read_tail(self) -> None:
         assert self._process.stderr

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+ANSWERS = 0.1
+"""Share of the room that answers take up."""
+
 
 class Slots:
-    """The prompt that each slot was last given. An estimate: the engine may have dropped some of it."""
+    """The prompt that each slot was last given. An estimate: the engine may have dropped some of it.
 
-    def __init__(self, count: int) -> None:
+    Slots share room for `capacity` tokens; when it is used up, the engine clears those that are not in use.
+    """
+
+    def __init__(self, count: int, capacity: int) -> None:
+        self._capacity = capacity
         self._held: list[Sequence[int]] = [()] * count
         self._order = list(range(count))  # longest unused first
 
@@ -28,6 +35,9 @@ class Slots:
     def hold(self, slot: int, prompt: Sequence[int]) -> None:
         """Note what a slot holds from now on."""
         self._held[slot] = prompt
+        for other in self._order:
+            if other != slot and sum(map(len, self._held)) > self._capacity * (1 - ANSWERS):
+                self._held[other] = ()
 
     def forget(self) -> None:
         """Note that nothing is held: the engine was started anew."""

@@ -83,11 +83,12 @@ def read_contents(path: Path) -> Contents:
 
 def _header(values: dict[str, Any]) -> Header:
     architecture = values["general.architecture"]
-    tokens, kinds = values.get("tokenizer.ggml.tokens", []), values.get("tokenizer.ggml.token_type", ())
+    tokens, kinds = values.get("tokenizer.ggml.tokens"), values.get("tokenizer.ggml.token_type")
     by_kind: dict[int, dict[str, int]] = {CONTROL: {}, USER_DEFINED: {}}
-    for number, kind in enumerate(kinds):
-        if kind in by_kind and number < len(tokens):
-            by_kind[kind][tokens[number].decode("utf-8", "replace")] = number
+    if isinstance(tokens, list) and isinstance(kinds, tuple):
+        for number, (token, kind) in enumerate(zip(tokens, kinds, strict=False)):
+            if kind in by_kind and isinstance(token, bytes):
+                by_kind[kind][token.decode("utf-8", "replace")] = number
     context = values.get(f"{architecture}.context_length", 0)
     template = values.get("tokenizer.chat_template", "")
     return Header(
