@@ -29,7 +29,7 @@ FORMAT = 1
 """Version of what a conversion writes: another one makes it anew."""
 SOURCE = "source.json"
 LOCK_TIMEOUT = 600.0  # s; a conversion by another process, of a model of tens of GB
-CHUNK = 1 << 18  # values at a time: what fits into a core's cache is dequantised fastest
+CHUNK = 1 << 16  # values at a time: what fits into a core's cache is dequantised fastest
 SPARE = 64 << 20  # bytes that the disk must have left
 
 Tell = Callable[[str], None]
