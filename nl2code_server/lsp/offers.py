@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ..lang import Edit
-from ..lang.document import Snapshot
-from ..suggest import Suggestion
+if TYPE_CHECKING:
+    from ..lang import Edit
+    from ..lang.document import Snapshot
+    from ..suggest import Suggestion
 
 _KEPT = 256
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, cast
 
 from lsprotocol import types as lsp
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _SECTION = "nl2code"
 _CONFIGURATION_SECONDS = 5.0
+_SETTLED_SECONDS = 2.0
 # As in Copilot's language server, so that its clients understand them.
 _KINDS = {State.PROBLEM: "Warning"}
 
@@ -78,15 +80,57 @@ class Server(LanguageServer):
 
 def make_server(flags: Mapping[str, Any]) -> Server:
     """Return a server for one client. `flags` are settings from the command line."""
-    from .features import code_action, commands, hover, inline_completion, notifications
-
     server = Server(flags)
     server.feature(lsp.INITIALIZE)(_initialize)
     server.feature(lsp.INITIALIZED)(_initialized)
     server.feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)(_configuration_changed)
-    for feature in (inline_completion, code_action, hover, commands, notifications):
-        feature.register(server)
+    for method, (function, options) in _FEATURES.items():
+        server.feature(method, options)(_handler(function))
+    for name, function in _COMMANDS.items():
+        server.command(name)(_handler(function))
     return server
+
+
+_FEATURES: dict[str, tuple[str, Any]] = {
+    lsp.TEXT_DOCUMENT_INLINE_COMPLETION: (
+        "inline_completion.inline_completion",
+        lsp.InlineCompletionOptions(),
+    ),
+    lsp.TEXT_DOCUMENT_CODE_ACTION: (
+        "code_action.code_action",
+        lsp.CodeActionOptions(code_action_kinds=[lsp.CodeActionKind.RefactorRewrite], resolve_provider=True),
+    ),
+    lsp.CODE_ACTION_RESOLVE: ("code_action.resolve", None),
+    lsp.TEXT_DOCUMENT_HOVER: ("hover.hover", None),
+    "textDocument/didShowCompletion": ("notifications.shown", None),
+    "textDocument/didPartiallyAcceptCompletion": ("notifications.partially_accepted", None),
+}
+_COMMANDS = {
+    "nl2code.accept": "commands.accept",
+    "nl2code.reject": "commands.reject",
+    "nl2code.generate": "commands.generate",
+    "nl2code.alternatives": "commands.alternatives",
+    "nl2code.explainLast": "commands.explain_last",
+    "nl2code.status": "commands.status",
+}
+
+
+def _handler(function: str) -> Callable[..., Awaitable[Any]]:
+    """Return a handler that imports its feature at the first call: the first answer need not wait for all of them."""
+    module, _, name = function.partition(".")
+
+    async def handler(ls: Server, *arguments: Any) -> Any:
+        feature = import_module(f".features.{module}", __package__)
+        return await getattr(feature, name)(ls, *arguments)
+
+    return handler
+
+
+async def _load_features() -> None:
+    """Import what the first suggestion will need, once the client has got its first answers."""
+    await asyncio.sleep(_SETTLED_SECONDS)
+    for module in (".ghost", ".features.commands", ".features.code_action", ".features.hover"):
+        await asyncio.to_thread(import_module, module, __package__)
 
 
 def _initialize(ls: Server, params: lsp.InitializeParams) -> None:
@@ -100,6 +144,7 @@ def _initialize(ls: Server, params: lsp.InitializeParams) -> None:
 
 def _initialized(ls: Server, _: lsp.InitializedParams) -> None:
     ls.session.tell_problems()
+    ls.session.spawn(_load_features())
     if ls.session.client.watches_configuration:
         ls.session.spawn(_watch_configuration(ls))
     if ls.session.client.configuration:
@@ -138,16 +183,15 @@ async def _pull_configuration(ls: Server) -> None:
 def _taste(value: Any) -> dict[str, Any]:
     """Return the settings in what an editor sent: our section, or something that holds it."""
     value = _plain(value)
-    if not isinstance(value, dict):
-        if value is not None:
+    section = _plain(value.get(_SECTION, value)) if isinstance(value, dict) else value
+    if not isinstance(section, dict):
+        if section is not None:
             log.warning("the editor's settings are no table of names and values; they are not used")
         return {}
-    inner = value.get(_SECTION, value)
-    return {str(name): setting for name, setting in inner.items()} if isinstance(inner, dict) else {}
+    # Some editors send the sections of all their servers. None of our settings is a table.
+    return {name: one for name, one in section.items() if not isinstance(_plain(one), dict)}
 
 
 def _plain(value: Any) -> Any:
     """Return JSON data; pygls makes tuples with named fields of some objects."""
-    if hasattr(value, "_asdict"):
-        return {name: _plain(part) for name, part in value._asdict().items()}
-    return value
+    return value._asdict() if hasattr(value, "_asdict") else value

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, cast
 from .. import config
 from ..config import Settings
 from ..errors import ModelMissing, Nl2CodeError
-from ..feedback.events import EventKind, EventRow
 from ..feedback.identity import new_id
-from ..feedback.log import FeedbackLog, database
-from ..suggest import Job, Outcome, Trace
-from ..suggest.pipeline import Suggester
 from .clients import Client
 from .download import Download
 from .offers import Offer, Offers
 from .status import Board, Report, State
 
 if TYPE_CHECKING:
+    from ..feedback.events import EventKind
+    from ..feedback.log import FeedbackLog
+    from ..suggest import Job, Outcome, Trace
+    from ..suggest.pipeline import Suggester
     from .server import Server
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ class Session:
         self._ls = ls
         self._flags = flags
         self._loaded = config.load(flags=flags)
+        self._told: set[str] | None = None
         self._suggester: Suggester | None = None
         self._feedback: FeedbackLog | None = None
         self._working: set[asyncio.Task[Any]] = set()
@@ -76,19 +77,19 @@ class Session:
         log.info("session %s: client %s, positions in %s", self.id, client.label, client.encoding)
 
     def tell_problems(self) -> None:
-        """Tell the user which settings cannot be used."""
+        """Tell the user, once each, which settings cannot be used."""
+        self._told = self._told or set()
         for problem in self._loaded.problems:
-            log.warning("%s", problem)
-            self._ls.warn(f"nl2code: {problem}")
+            if problem not in self._told:
+                self._told.add(problem)
+                log.warning("%s", problem)
+                self._ls.warn(f"nl2code: {problem}")
 
     def configure(self, taste: Mapping[str, Any]) -> None:
         """Take the editor's settings in place of those that it sent before."""
-        known = set(self._loaded.problems)
         before, self._loaded = self.settings, config.load(flags=self._flags, editor=taste)
-        for problem in self._loaded.problems:
-            if problem not in known:
-                log.warning("%s", problem)
-                self._ls.warn(f"nl2code: {problem}")
+        if self._told is not None:
+            self.tell_problems()
         if self.settings != before and self._suggester is not None:
             self.spawn(self._retire(self._suggester, set(self._working)))
             self._suggester = None
@@ -166,6 +167,8 @@ class Session:
             return
         offer.logged.add(kind)
         if self._feedback is not None:
+            from ..feedback.events import EventRow
+
             row = EventRow(
                 event=kind,
                 suggestion_id=offer.suggestion.id,
@@ -176,18 +179,22 @@ class Session:
             )
             self._feedback.record_event(row)
 
-    def last_trace(self) -> Any:
+    def last_trace(self) -> Trace | None:
         """Return the story of the last decision, if there was one."""
         return self._suggester.last() if self._suggester else None
 
     async def close(self) -> None:
         """End all work and let go of everything."""
-        for task in (*self._tasks, *self._working):
+        tasks = (*self._tasks, *self._working)
+        for task in tasks:
             task.cancel()
         closing = [part.close() for part in (self._suggester, self._feedback) if part is not None]
-        await asyncio.gather(*closing)
+        await asyncio.gather(*closing, *tasks, return_exceptions=True)
 
     def _suggester_in_force(self) -> Suggester:
+        from ..feedback.log import FeedbackLog, database
+        from ..suggest.pipeline import Suggester
+
         if self._feedback is None:
             self._feedback = FeedbackLog(
                 database(self.settings),
@@ -222,9 +229,11 @@ class Session:
 
     async def _retire(self, suggester: Suggester, working: set[asyncio.Task[Any]]) -> None:
         """Close a suggester once those who wait for it have their answers."""
-        if working:
-            await asyncio.wait(working)
-        await suggester.close()
+        try:
+            if working:
+                await asyncio.wait(working)
+        finally:
+            await suggester.close()
 
     def _remember(self, job: Job, outcome: Outcome) -> None:
         key = (job.snapshot.uri, job.instruction.text)
@@ -245,6 +254,8 @@ class Session:
 
 def _nothing(job: Job, reason: str) -> Outcome:
     """Return the outcome of a job that could not be started."""
+    from ..suggest import Outcome, Trace
+
     instruction = job.instruction
     trace = Trace(instruction.text, instruction.kind, instruction.reason, result=reason)
     return Outcome("", job.snapshot, (), reason, model="", seconds=0.0, tokens=0, trace=trace)

@@ -132,10 +132,12 @@ async def test_messages_that_make_no_sense() -> None:
                 None,
                 {**editor.asked, "context": {}},
                 {**editor.asked, "position": {"line": -1, "character": 0}, "context": {"triggerKind": 1}},
-                {"textDocument": {"uri": "file:///no.py"}, "position": {"line": 0, "character": 0}},
             ):
                 with pytest.raises(RpcError):
                     await client.request(ask, params)
+            elsewhere = {**editor.asked, "textDocument": {"uri": "file:///not/open.py"}}
+            assert await client.request(ask, {**elsewhere, "context": {"triggerKind": 1}}) == {"items": []}
+            assert await client.request("textDocument/hover", elsewhere) is None
             for beyond in ({"line": 999, "character": 0}, {"line": 0, "character": 99999}):
                 params = {**editor.asked, "position": beyond, "context": {"triggerKind": 2}}
                 assert await client.request(ask, params) is not None

@@ -24,19 +24,13 @@ _KIND = lsp.CodeActionKind.RefactorRewrite
 _REQUEST_FAILED = -32803
 
 
-def register(server: Server) -> None:
-    """Add the feature."""
-    options = lsp.CodeActionOptions(code_action_kinds=[_KIND], resolve_provider=True)
-    server.feature(lsp.TEXT_DOCUMENT_CODE_ACTION, options)(code_action)
-    server.feature(lsp.CODE_ACTION_RESOLVE)(resolve)
-
-
-def code_action(ls: Server, params: lsp.CodeActionParams) -> list[lsp.CodeAction | lsp.Command]:
+async def code_action(ls: Server, params: lsp.CodeActionParams) -> list[lsp.CodeAction | lsp.Command]:
     """Return what can be done about the instruction at the cursor."""
+    document = workspace.find(ls.workspace, params.text_document.uri)
     only = params.context.only
-    if only and not any(kind == _KIND or _KIND.startswith(f"{kind}.") for kind in only):
+    if document is None or (only and not any(kind == _KIND or _KIND.startswith(f"{kind}.") for kind in only)):
         return []
-    snapshot = workspace.document(ls, params.text_document.uri).snapshot()
+    snapshot = document.snapshot()
     mode: Mode = ls.session.settings.mode  # type: ignore[assignment]
     unasked = params.context.trigger_kind == lsp.CodeActionTriggerKind.Automatic
     attention: Attention = "cursor" if unasked else "invoked"

@@ -35,13 +35,17 @@ _LONGEST_CAUSE = 200
 _TYPES: dict[str, type] = {"str": str, "int": int, "bool": bool}
 
 
-def register(server: Server) -> None:
-    """Add the commands."""
-    for run in (accept, reject, generate, alternatives, explain_last, status):
-        first, *rest = run.__name__.split("_")
-        server.command("nl2code." + first + "".join(map(str.capitalize, rest)))(_command(run))
+def _command(run: Command) -> Command:
+    """Check the arguments that the client sent; end with the request."""
+
+    async def command(ls: Server, *arguments: Any) -> Result:
+        _end_with_its_request(ls)
+        return await run(ls, *_checked(run, arguments))
+
+    return command
 
 
+@_command
 async def accept(ls: Server, suggestion_id: str) -> Result:
     """The client has put a suggestion into the file: log it, and make the edits that ghost text cannot hold."""
     found = ls.session.offers.get(suggestion_id)
@@ -51,6 +55,7 @@ async def accept(ls: Server, suggestion_id: str) -> Result:
     return {"accepted": True, "followUp": await _follow_up(ls, found)}
 
 
+@_command
 async def reject(ls: Server, suggestion_id: str, cause: str = "") -> Result:
     """The user does not want a suggestion."""
     found = ls.session.offers.get(suggestion_id)
@@ -60,6 +65,7 @@ async def reject(ls: Server, suggestion_id: str, cause: str = "") -> Result:
     return {"rejected": True}
 
 
+@_command
 async def generate(ls: Server, uri: str, line: int, fresh: bool = False) -> Result:
     """Generate the code for the instruction at a line (from 0) and put it into the file."""
     try:
@@ -74,6 +80,7 @@ async def generate(ls: Server, uri: str, line: int, fresh: bool = False) -> Resu
     return {"applied": True, "suggestionId": made.suggestion.id, "status": made.suggestion.status}
 
 
+@_command
 async def alternatives(ls: Server, uri: str = "", line: int = -1) -> Result:
     """Make several suggestions, let the user choose where the client can ask, and return them all.
 
@@ -95,6 +102,7 @@ async def alternatives(ls: Server, uri: str = "", line: int = -1) -> Result:
     return {"alternatives": listed, "applied": chosen.id if chosen else None}
 
 
+@_command
 async def explain_last(ls: Server) -> Result:
     """Tell the last decision from end to end."""
     trace = ls.session.last_trace()
@@ -103,6 +111,7 @@ async def explain_last(ls: Server) -> Result:
     return {"text": explain(trace), "trace": asdict(trace)}
 
 
+@_command
 async def status(ls: Server) -> Result:
     """Tell how things stand."""
     report, settings = ls.session.board.report, ls.session.settings
@@ -116,14 +125,6 @@ async def status(ls: Server) -> Result:
         "mode": settings.mode,
         "client": ls.session.client.label,
     }
-
-
-def _command(run: Command) -> Command:
-    async def command(ls: Server, *arguments: Any) -> Result:
-        _end_with_its_request(ls)
-        return await run(ls, *_checked(run, arguments))
-
-    return command
 
 
 def _checked(run: Command, arguments: Sequence[Any]) -> Sequence[Any]:

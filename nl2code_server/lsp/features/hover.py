@@ -12,14 +12,12 @@ from ..session import Decision
 from ..status import State
 
 
-def register(server: Server) -> None:
-    """Add the feature."""
-    server.feature(lsp.TEXT_DOCUMENT_HOVER)(hover)
-
-
-def hover(ls: Server, params: lsp.HoverParams) -> lsp.Hover | None:
+async def hover(ls: Server, params: lsp.HoverParams) -> lsp.Hover | None:
     """Tell the decision about the instruction under the mouse."""
-    snapshot = workspace.document(ls, params.text_document.uri).snapshot()
+    document = workspace.find(ls.workspace, params.text_document.uri)
+    if document is None:
+        return None
+    snapshot = document.snapshot()
     mode: Mode = ls.session.settings.mode  # type: ignore[assignment]
     found = at(snapshot, params.position.line, mode, attention="cursor")
     if found is None or not found.start_row <= params.position.line <= found.end_row:

@@ -12,20 +12,14 @@ from ..server import Server
 log = logging.getLogger(__name__)
 
 
-def register(server: Server) -> None:
-    """Add the notifications."""
-    server.feature("textDocument/didShowCompletion")(shown)
-    server.feature("textDocument/didPartiallyAcceptCompletion")(partially_accepted)
-
-
-def shown(ls: Server, params: Any) -> None:
+async def shown(ls: Server, params: Any) -> None:
     """The user has seen a suggestion."""
     found = _offer(ls, params)
     if found is not None:
         ls.session.event("shown", found)
 
 
-def partially_accepted(ls: Server, params: Any) -> None:
+async def partially_accepted(ls: Server, params: Any) -> None:
     """The user has taken the first part of a suggestion; the length counts from its start, in the client's units."""
     found = _offer(ls, params)
     length = part(params, "acceptedLength")
