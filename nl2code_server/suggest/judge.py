@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,9 @@ from .generate import Answer
 from .program import runnable
 from .sandbox import Sandbox
 from .verify import verify
+
+# Compiling silences warnings for the whole process, which two threads must not do at once.
+_ONE_AT_A_TIME = threading.Lock()
 
 # A candidate that fails one of these is offered on request alone, marked failed.
 _SOFT = ("names", "duplicate", "examples")
@@ -97,6 +101,11 @@ def edits_for(
 
 def _in_file(job: Job, placement: Placement, bare: Candidate, unit: Unit, comment: str) -> Candidate:
     """Splice the unit and check the whole file against the file without it."""
+    with _ONE_AT_A_TIME:
+        return _checked(job, placement, bare, unit, comment)
+
+
+def _checked(job: Job, placement: Placement, bare: Candidate, unit: Unit, comment: str) -> Candidate:
     snapshot = job.snapshot
     before = snapshot.text
     edits = edits_for(job, placement, unit.code, (), comment=comment)

@@ -202,3 +202,23 @@ async def test_an_example_of_a_method_runs_against_its_class() -> None:
             outcome = await suggester.suggest(job(text, 4))
     assert outcome.suggestions[0].status == "verified"
     assert result(outcome).endswith("== 2\n    def size(self):\n        return len(self.items)\n")
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "x = (\n\n\n",
+        "def broken(:\n    return\n\n\n",
+        "try:\n    pass\nexcept ValueError, KeyError:\n    pass\n\n\n",  # 3.14
+        "name = t'{x!r}'\n\n\n",  # 3.14
+        "def generic[T: int = bool](x: T) -> T:\n    return x\n\n\n",  # 3.13
+        'print "old"\n\n\n',
+    ],
+)
+async def test_a_file_that_this_python_cannot_read_still_gets_suggestions(elsewhere: str) -> None:
+    text = elsewhere + COMMENT + "\n"
+    with FakeEndpoint([f"{GCD}```"], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job(text, text.count("\n") - 1))
+    assert outcome.suggestions[0].status in ("verified", "valid")
+    assert result(outcome) == text + GCD
