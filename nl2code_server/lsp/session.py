@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .. import config
 from ..config import Settings
 from ..errors import ModelMissing, Nl2CodeError
-from ..feedback.identity import new_id
 from .clients import Client
-from .download import Download
 from .offers import Offer, Offers
 from .status import Board, Report, State
 
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from ..feedback.log import FeedbackLog
     from ..suggest import Job, Outcome, Trace
     from ..suggest.pipeline import Suggester
+    from .download import Download
     from .server import Server
 
 log = logging.getLogger(__name__)
@@ -46,14 +45,14 @@ class Session:
     """Everything that lives as long as the client stays."""
 
     def __init__(self, ls: Server, flags: Mapping[str, Any]) -> None:
-        self.id = new_id()
         self.client = Client()
         self.offers = Offers()
         self.board = Board(ls.tell_status, ls.warn)
         self.decisions: OrderedDict[tuple[str, str], Decision] = OrderedDict()
         """By URI and text of the instruction, the last one at the end."""
-        self.download = Download(ls)
+        self._download: Download | None = None
         self.project = ""
+        self._id = ""
         self._ls = ls
         self._flags = flags
         self._loaded = config.load(flags=flags)
@@ -74,7 +73,7 @@ class Session:
     def begin(self, client: Client, project: str) -> None:
         """Take note of who the client is."""
         self.client, self.project = client, project
-        log.info("session %s: client %s, positions in %s", self.id, client.label, client.encoding)
+        log.info("client %s, positions in %s", client.label, client.encoding)
 
     def tell_problems(self) -> None:
         """Tell the user, once each, which settings cannot be used."""
@@ -126,7 +125,7 @@ class Session:
             if outcome.failure is not None:
                 ends = Report(State.PROBLEM, outcome.failure.message, outcome.failure.fix)
         except ModelMissing as missing:
-            ends = self.download.offer(missing)
+            ends = self._offer_download(missing)
             outcome = _nothing(job, str(missing))
         finally:
             self._working.discard(task)
@@ -192,9 +191,11 @@ class Session:
         await asyncio.gather(*closing, *tasks, return_exceptions=True)
 
     def _suggester_in_force(self) -> Suggester:
+        from ..feedback.identity import new_id
         from ..feedback.log import FeedbackLog, database
         from ..suggest.pipeline import Suggester
 
+        self._id = self._id or new_id()
         if self._feedback is None:
             self._feedback = FeedbackLog(
                 database(self.settings),
@@ -207,12 +208,18 @@ class Session:
             self._suggester = Suggester(
                 self.settings,
                 self._feedback,
-                session_id=self.id,
+                session_id=self._id,
                 client=self.client.label,
                 project=self.project,
                 on_status=lambda text: self._host_starts(True, text),
             )
         return self._suggester
+
+    def _offer_download(self, missing: ModelMissing) -> Report:
+        from .download import Download
+
+        self._download = self._download or Download(self._ls)
+        return self._download.offer(missing)
 
     def _host_starts(self, starts: bool, text: str = "") -> None:
         """Tell that the local host is on its way, or is there; set the clocks of those who wait for it."""

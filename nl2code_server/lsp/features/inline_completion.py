@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
 
-from ...lang.instruction import Attention, Mode, at
+from ...lang.document import Snapshot
 from .. import workspace
 from ..server import Server
+
+if TYPE_CHECKING:
+    from ...lang.instruction import Attention, Mode
 
 LIMIT = 15.0
 """Seconds that a request may stay open."""
 _PAUSE = 0.075
 """Seconds that a request nobody asked for waits: most are taken back at the next keystroke."""
+
+# What stands on the last line of a comment or stub, or above the empty place below it: a comment mark, the end of a
+# docstring or of a head, a placeholder.
+_ENDS_INSTRUCTION = re.compile(rb"""[#'":]|\.\.\.|\bpass\b|NotImplemented""")
 
 
 async def inline_completion(ls: Server, params: lsp.InlineCompletionParams) -> lsp.InlineCompletionList:
@@ -23,19 +32,20 @@ async def inline_completion(ls: Server, params: lsp.InlineCompletionParams) -> l
     if document is None or session.settings.surface == "popup":
         return lsp.InlineCompletionList(items=[])
     snapshot = document.snapshot()
-    invoked = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Invoked
     cursor = snapshot.to_point(params.position.line, params.position.character)
-    attention: Attention = "invoked" if invoked else "cursor"
-    mode: Mode = session.settings.mode  # type: ignore[assignment]
-    found = at(snapshot, cursor[0], mode, attention=attention)
-    if found is None or not found.fires:
+    if not _may_ask(snapshot, cursor[0]):
         return lsp.InlineCompletionList(items=[])
 
-    # Most requests end above; only the others pay for loading all that makes suggestions.
+    # Most requests end above, at typing; only the others pay for a syntax tree and for what makes suggestions.
+    from ...lang.instruction import at
     from ...suggest import Job
     from .. import ghost
 
-    if not ghost.fits(snapshot, found, cursor):
+    invoked = params.context.trigger_kind == lsp.InlineCompletionTriggerKind.Invoked
+    attention: Attention = "invoked" if invoked else "cursor"
+    mode: Mode = session.settings.mode  # type: ignore[assignment]
+    found = at(snapshot, cursor[0], mode, attention=attention)
+    if found is None or not found.fires or not ghost.fits(snapshot, found, cursor):
         return lsp.InlineCompletionList(items=[])
     if not invoked and (snapshot.uri, found.text) not in session.decisions:
         await asyncio.sleep(_PAUSE)
@@ -47,3 +57,10 @@ async def inline_completion(ls: Server, params: lsp.InlineCompletionParams) -> l
         trigger="invoked" if invoked else "automatic",
     )
     return lsp.InlineCompletionList(items=await ghost.items(ls, document, job, cursor, seconds=LIMIT))
+
+
+def _may_ask(snapshot: Snapshot, row: int) -> bool:
+    """Tell, from one line, whether an instruction can end at a row or above it with blank lines between."""
+    while row > 0 and not snapshot.lines[row].strip():
+        row -= 1
+    return _ENDS_INSTRUCTION.search(snapshot.lines[row]) is not None
