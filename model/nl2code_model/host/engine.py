@@ -118,5 +118,9 @@ class PromptTooLong(HostError):
         self.context = context
 
 
+class AdapterUnknown(HostError):
+    """The engine has no such adapter."""
+
+
 class ChatNotSupported(HostError):
     """The model's chat template cannot render these messages."""

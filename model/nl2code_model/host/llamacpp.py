@@ -16,7 +16,16 @@ from nl2code_server.errors import Nl2CodeError
 from ..models.catalog import Located
 from ..models.verify import check
 from . import chat
-from .engine import Chunk, Counts, EngineFailed, FinishReason, Generation, PromptTooLong, Usage
+from .engine import (
+    AdapterUnknown,
+    Chunk,
+    Counts,
+    EngineFailed,
+    FinishReason,
+    Generation,
+    PromptTooLong,
+    Usage,
+)
 from .llamacpp_process import Child, Load
 from .slots import Slots
 from .stops import StopFilter
@@ -104,6 +113,10 @@ class LlamaCpp:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Chunk | Usage, None]:
         """Answer a chat: its candidates one after the other, on one evaluation of the prompt."""
+        if generation.adapter:
+            raise AdapterUnknown(
+                f"this engine has no adapter {generation.adapter!r}", "ask for the model itself"
+            )
         http = await self._ready()
         try:
             prompt = await self._encode(http, generation)
