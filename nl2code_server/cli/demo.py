@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,6 @@ import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.rule import Rule
 from rich.syntax import Syntax
 from rich.text import Text
 
@@ -54,17 +54,23 @@ async def _demo(sentence: str, *, fast: bool, save: Path | None) -> int:
             console.print(f"nothing was offered: {outcome.reason}", style="red")
             return 1
         best = outcome.suggestions[0]
-        console.print(_editor(apply(job.snapshot, best.edits)))
+        console.print(_editor(job.snapshot.text, whole(best), "Tab accepts"))
         console.print(Text.from_markup(_story(outcome, best)))
         current.event("offered", best)
         current.event("shown", best)
         current.event("accepted", best)
         await current.feedback.flush()
-        console.print(Rule("in the log", style="dim"))
+        console.print(_editor(apply(job.snapshot, best.edits), status="accepted"))
         console.print(Text.from_markup(_logged(outcome, best)))
     if save:
-        console.save_svg(str(save), title="nl2code demo")
+        save.write_text(_picture(console), encoding="utf-8")
     return 0 if best.status != "failed" else 1
+
+
+def _picture(console: Console) -> str:
+    """Return what was shown as SVG, without rich's web font: a picture must not ask another server for anything."""
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="nl2code demo"), flags=re.DOTALL)
+    return svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace")
 
 
 async def _play(live: Live, current: Session, job: Job, *, pause: float) -> Outcome:
