@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import Nl2CodeError
+from ..errors import ConfigError, Nl2CodeError
 
 COMMANDS = {
     "write": ("write", "Write Python for one sentence."),
@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app_for(first)(arguments, prog_name="nl2code")
     except Nl2CodeError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:

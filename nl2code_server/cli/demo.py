@@ -39,11 +39,14 @@ def demo(
     A comment is typed, the suggestion appears as grey text, its example is run, it is accepted, logged and explained.
     The model is real; the log entries carry the surface `demo`, so that tuning leaves them out.
     """
-    raise typer.Exit(asyncio.run(_demo(sentence, fast=fast, save=save)))
-
-
-async def _demo(sentence: str, *, fast: bool, save: Path | None) -> int:
     console = Console(record=save is not None, width=92 if save else None)
+    code = asyncio.run(_demo(console, sentence, fast=fast))
+    if save:
+        save.write_text(_picture(console), encoding="utf-8")
+    raise typer.Exit(code)
+
+
+async def _demo(console: Console, sentence: str, *, fast: bool) -> int:
     async with session() as current:
         asked = job_for(sentence, 1)
         found = at(asked.snapshot, 0, attention="cursor") or asked.instruction
@@ -62,8 +65,6 @@ async def _demo(sentence: str, *, fast: bool, save: Path | None) -> int:
         await current.feedback.flush()
         console.print(_editor(apply(job.snapshot, best.edits), status="accepted"))
         console.print(Text.from_markup(_logged(outcome, best)))
-    if save:
-        save.write_text(_picture(console), encoding="utf-8")
     return 0 if best.status != "failed" else 1
 
 
