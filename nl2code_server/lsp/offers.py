@@ -23,7 +23,7 @@ class Offer:
     snapshot: Snapshot
     """The text that it was offered for."""
     inserted: Edit | None = None
-    """What the client itself puts into that text on accept; None if it makes all of `suggestion.edits`."""
+    """What the client puts into that text when it takes the ghost text; None if it was not offered as such."""
     follow_up: tuple[Edit, ...] = ()
     """What is left to do after that, in the text after it."""
     logged: set[str] = field(default_factory=set)
@@ -43,11 +43,14 @@ class Offers:
         return self._offers.get(suggestion_id)
 
     def put(self, offer: Offer) -> Offer:
-        """Remember an offer; made again, it keeps what is known about it."""
+        """Remember an offer. Made again, it keeps its log; ghost text of it may still be shown, and is remembered."""
         known = self._offers.pop(offer.suggestion.id, None)
+        kept = offer
         if known is not None:
             offer.logged, offer.taken = known.logged, known.taken
-        self._offers[offer.suggestion.id] = offer
+            if offer.inserted is None and known.inserted is not None:
+                kept = known
+        self._offers[offer.suggestion.id] = kept
         if len(self._offers) > _KEPT:
             self._offers.popitem(last=False)
         return offer

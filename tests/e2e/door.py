@@ -70,6 +70,11 @@ class Door:
         position = position_of(text, offset, self.client.encoding)
         self.asked = {"textDocument": {"uri": self.uri}, "position": position}
 
+    def configure(self, **settings: Json) -> None:
+        """Send the editor's settings."""
+        params = {"settings": {"nl2code": settings}}
+        self.client.notify("workspace/didChangeConfiguration", params)
+
     @property
     def text(self) -> str:
         """The file as it is in the editor."""

@@ -16,6 +16,8 @@ FILE = f"x = 1\n\n\n{COMMENT}{MARK}\n"
 DONE = f"x = 1\n\n\n{COMMENT}\n{GCD}"
 OTHER = "def gcd(a, b):\n    import math\n    return math.gcd(a, b)\n"
 WRONG = "def gcd(a, b):\n    return a * b\n"
+AREA = "def area(r):\n    return math.pi * r**2\n"
+CIRCLE = f"# write a function for the area of a circle{MARK}\n"
 
 
 def titles(actions: list[Any]) -> list[str]:
@@ -49,12 +51,22 @@ async def test_an_action_gives_an_edit_to_clients_that_resolve() -> None:
             assert "math.gcd" in editor.text
             assert fake.chats[1].body["temperature"] > 0
 
+            # The same suggestion as ghost text and as an edit: each brings its import once.
+            fake.replies[:] = [fenced(AREA)]
+            (item,) = await editor.offered(CIRCLE)
+            assert await editor.run((await editor.actions())[0]) == {"accepted": True, "followUp": "none"}
+            assert editor.text == f"import math\n\n\n{CIRCLE.replace(MARK, '')}{AREA}"
+            editor.open(CIRCLE)
+            assert await editor.take(item) == {"accepted": True, "followUp": "applied"}
+            assert editor.text == f"import math\n\n\n{CIRCLE.replace(MARK, '')}{AREA}"
+
             editor.open(f"{MARK}y = 2\n\n\n# the licence of this file\n")
             assert await editor.actions() == []
-    kinds = [event.event for event in await events("accepted", "accepted")]
-    assert kinds == ["offered", "accepted", "offered", "accepted"]
+    kinds = [event.event for event in await events("accepted", "accepted", "accepted")]
+    assert kinds == ["offered", "accepted"] * 3
     with Store(store()) as opened:
-        assert [record.request.surface for record in opened.records()] == ["action", "action"]
+        surfaces = [record.request.surface for record in opened.records()]
+    assert surfaces == ["action", "action", "inline"]
 
 
 async def test_an_action_is_a_command_to_clients_that_do_not() -> None:
@@ -139,6 +151,7 @@ async def test_alternatives_are_listed_and_the_chosen_one_is_applied() -> None:
     assert [one["status"] for one in result["alternatives"]] == ["verified", "verified", "failed"]
     assert result["applied"] == result["alternatives"][1]["id"]
     assert len(questions[0]["actions"]) == 3
+    assert [event.event for event in await events("accepted")] == ["offered"] * 4 + ["accepted"]
     assert editor.text == f"x = 1\n\n\n{COMMENT}\n{OTHER}"
 
 
@@ -243,9 +256,9 @@ async def _hover(editor: Door) -> str:
 
 
 async def test_an_editor_that_cannot_be_edited_by_the_server() -> None:
-    with FakeEndpoint([fenced("def area(r):\n    return math.pi * r**2\n")]) as fake:
+    with FakeEndpoint([fenced(AREA)]) as fake:
         async with door(fake, PLAIN) as editor:
-            (item,) = await editor.offered(f"# write a function for the area of a circle{MARK}\n")
+            (item,) = await editor.offered(CIRCLE)
             result = await editor.take(item)
             assert result["accepted"] is True
             assert result["followUp"] == "not applied: the editor does not let the server edit"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from e2e.door import AUTOMATIC, COMMENT, FULL, GCD, INVOKED, MARK, Door, door, events, fenced, store
+from e2e.door import AUTOMATIC, COMMENT, FULL, GCD, INVOKED, MARK, PLAIN, Door, door, events, fenced, store
 from e2e.rpc import RpcError
 from fakes.endpoint import FakeEndpoint, Reply
 from nl2code_server.feedback.store import Store
@@ -121,48 +121,46 @@ async def test_nothing_where_nothing_is_asked_for() -> None:
     assert min(took) < 0.05
 
 
-async def test_what_fires_by_itself_and_what_on_request() -> None:
+async def test_what_is_offered_unasked_what_on_request_and_what_the_user_sets() -> None:
     above_code = f"# the number of retries after a failure{MARK}\nRETRIES = 3\n"
     with FakeEndpoint([fenced("RETRY = 1\n")]) as fake:
-        async with door(fake) as editor:
+        async with door(fake, PLAIN) as editor:
             assert await editor.offered(above_code) == []
             assert fake.chats == []
             assert len(await editor.offered(above_code, trigger=INVOKED)) == 1
-        async with door(fake, initializationOptions={"mode": "manual"}) as editor:
+
+            editor.configure(mode="manual")
             count = len(fake.chats)
             assert await editor.offered(f"{COMMENT}{MARK}") == []
             assert len(fake.chats) == count
             # Clients of older drafts say 0 for what is 1 now, and some say what nobody knows.
             for trigger in (0, INVOKED, "1"):
                 assert len(await editor.offered(f"# make a constant{MARK}", trigger=trigger)) == 1
-        async with door(fake, initializationOptions={"nl2code": {"surface": "popup"}}) as editor:
+
+            editor.configure(surface="popup")
             assert await editor.offered(f"# make a constant{MARK}", trigger=INVOKED) == []
 
-
-async def test_code_that_fails_its_example_is_offered_on_request_alone() -> None:
-    with FakeEndpoint([fenced(WRONG)]) as fake:
-        async with door(fake) as editor:
+            editor.configure(comment="remove")
+            fake.replies[:] = [fenced(WRONG)]
             assert await editor.offered(f"{COMMENT}{MARK}") == []
             (item,) = await editor.offered(f"{COMMENT}{MARK}", trigger=INVOKED)
-    assert item["command"]["title"] == "Accept (failed: gcd(12, 18) gave 216, not 6)"
+            assert item["command"]["title"] == "Accept (failed: gcd(12, 18) gave 216, not 6)"
+            editor.client.edit(editor.uri, [{"range": item["range"], "newText": item["insertText"]}])
+            assert editor.text == f"{COMMENT}\n{WRONG.rstrip()}"  # such an editor keeps its comment
 
-
-async def test_the_comment_goes_if_that_is_the_users_taste() -> None:
-    with FakeEndpoint([fenced(GCD)]) as fake:
-        async with door(fake, initializationOptions={"comment": "remove"}) as editor:
+        async with door(fake, initializationOptions={"nl2code": {"comment": "remove"}}) as editor:
+            fake.replies[:] = [fenced(GCD)]
             assert await editor.completed(f"x = 1\n\n\n{COMMENT}{MARK}\n") == f"x = 1\n\n\n{GCD}"
 
-
-async def test_a_command_that_overtakes_the_change_waits_for_it() -> None:
-    with FakeEndpoint([fenced(AREA)]) as fake:
-        async with door(fake) as editor:
+            # The command overtakes the change that it belongs to, and waits for it.
+            fake.replies[:] = [fenced(AREA)]
             (item,) = await editor.offered(f"# write a function for the area of a circle{MARK}\n")
             _, result = editor.client.ask("workspace/executeCommand", item["command"])
             await asyncio.sleep(0.2)
             assert not result.done()
             editor.client.edit(editor.uri, [{"range": item["range"], "newText": item["insertText"]}])
             assert (await result)["followUp"] == "applied"
-    assert editor.text.startswith("import math\n")
+            assert editor.text == f"import math\n\n\n{AREA}"
 
 
 async def _meanwhile(editor: Door, fake: FakeEndpoint, offset: int, text: str) -> Any:

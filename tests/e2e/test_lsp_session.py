@@ -80,14 +80,6 @@ def _begins(text: str) -> Callable[[Any], bool]:
     return lambda told: bool(told["message"].startswith(text))
 
 
-async def test_settings_that_are_pushed() -> None:
-    with FakeEndpoint([fenced(GCD)]) as fake:
-        async with door(fake, PLAIN) as editor:
-            for settings, count in (({"nl2code": {"mode": "manual"}}, 0), ({"mode": "auto"}, 1), ([1], 1)):
-                editor.client.notify("workspace/didChangeConfiguration", {"settings": settings})
-                assert len(await editor.offered(FILE)) == count
-
-
 FAULTS = {
     "refused": (Reply(status=401, body='{"error": {"message": "no such key"}}'), "key"),
     "server error": (Reply(status=500), "500"),
@@ -123,7 +115,7 @@ async def test_a_fault_of_the_endpoint_is_a_status_and_an_empty_answer() -> None
 
 async def test_messages_that_make_no_sense() -> None:
     with FakeEndpoint([fenced(GCD)]) as fake:
-        async with door(fake) as editor:
+        async with door(fake, PLAIN) as editor:
             editor.open(FILE)
             client = editor.client
             ask = "textDocument/inlineCompletion"
@@ -141,6 +133,10 @@ async def test_messages_that_make_no_sense() -> None:
             for beyond in ({"line": 999, "character": 0}, {"line": 0, "character": 99999}):
                 params = {**editor.asked, "position": beyond, "context": {"triggerKind": 2}}
                 assert await client.request(ask, params) is not None
+            editor.configure(mode="manual")
+            assert (await editor.ask()[1])["items"] == []
+            for settings in ({"mode": "auto", "pylsp": {"plugins": {}}}, [1], None):
+                client.notify("workspace/didChangeConfiguration", {"settings": settings})
             client.send_raw(b"{not json")
             client.notify("textDocument/didChange", {"textDocument": {"uri": "file:///no.py"}})
             client.notify("workspace/didChangeConfiguration", {})
@@ -149,6 +145,7 @@ async def test_messages_that_make_no_sense() -> None:
             with pytest.raises(RpcError):
                 await client.request("nobody/asks", {})
             assert len((await editor.ask()[1])["items"]) == 1
+            assert client.told("window/showMessage") == []
 
 
 async def test_two_editors_at_once() -> None:
@@ -164,22 +161,28 @@ async def test_two_editors_at_once() -> None:
     assert len({event.request_id for event in logged}) == 2
 
 
-async def test_what_the_server_does_not_load(tmp_path: Path) -> None:
-    dump = tmp_path / "modules.json"
+async def test_what_the_server_does_not_load_and_does_not_log(tmp_path: Path) -> None:
+    dump, log = tmp_path / "modules.json", tmp_path / "server.log"
     code = (
         "import atexit, json, pathlib, runpy, sys;"
         f"atexit.register(lambda: pathlib.Path({str(dump)!r}).write_text(json.dumps(sorted(sys.modules))));"
-        "sys.argv = ['nl2code-server', '--stdio'];"
+        f"sys.argv = ['nl2code-server', '--log-level', 'debug', '--log-file', {str(log)!r}, '--stdio'];"
         "runpy.run_module('nl2code_server', run_name='__main__', alter_sys=True)"
     )
     with FakeEndpoint([fenced(GCD)]) as fake:
         async with door(fake, args=("-c", code)) as editor:
             assert "gcd" in await editor.completed(FILE)
             assert await editor.client.stop() == 0
+            assert editor.client.stderr == b""
     loaded = {name.split(".")[0] for name in json.loads(dump.read_text())}
     assert {"pygls", "tree_sitter", "nl2code_server"} <= loaded
     heavy = {"torch", "transformers", "numpy", "xllamacpp", "rich", "typer", "nl2code_model", "gguf"}
     assert not loaded & heavy
+    told = log.read_text()
+    assert "client unknown, positions in utf-16" in told
+    assert "1 suggestions" in told
+    assert "def gcd" not in told  # ids and sizes, never code
+    assert "write a function" not in told
 
 
 async def test_leaving_is_quick_whatever_goes_on() -> None:
@@ -221,18 +224,6 @@ async def test_the_command_line(tmp_path: Path) -> None:
     assert "'nowhere' is not HOST:PORT" in err
     status, _, err = await run("--log-file", str(tmp_path / "no" / "such" / "folder.log"))
     assert (status, err.count("\n")) == (2, 1)
-
-    log = tmp_path / "server.log"
-    with FakeEndpoint([fenced(GCD)]) as fake:
-        args = ("-m", "nl2code_server", "--log-level", "debug", "--log-file", str(log), "--stdio")
-        async with door(fake, args=args) as editor:
-            assert "gcd" in await editor.completed(FILE)
-            assert editor.client.stderr == b""
-    told = log.read_text()
-    assert "client unknown, positions in utf-16" in told
-    assert "1 suggestion" in told
-    assert "def gcd" not in told  # ids and sizes, never code
-    assert "write a function" not in told
 
 
 FAKE_PYTHON = """#!{python}

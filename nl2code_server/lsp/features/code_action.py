@@ -64,7 +64,9 @@ async def resolve(ls: Server, action: lsp.CodeAction) -> lsp.CodeAction:
     if made.suggestion.status == "failed":
         ls.warn(f"nl2code: {verdict(made.suggestion)}")
     action.edit = to_workspace_edit(made.snapshot, made.suggestion.edits, ls.session.client)
-    action.command = lsp.Command(title="Accept", command="nl2code.accept", arguments=[made.suggestion.id])
+    action.command = lsp.Command(
+        title="Accept", command="nl2code.accept", arguments=[made.suggestion.id, True]
+    )
     return action
 
 

@@ -46,13 +46,16 @@ def _command(run: Command) -> Command:
 
 
 @_command
-async def accept(ls: Server, suggestion_id: str) -> Result:
-    """The client has put a suggestion into the file: log it, and make the edits that ghost text cannot hold."""
+async def accept(ls: Server, suggestion_id: str, whole: bool = False) -> Result:
+    """The client has put a suggestion into the file: log it, and make the edits that ghost text cannot hold.
+
+    `whole` says that there are none to make, because the client has made all of them.
+    """
     found = ls.session.offers.get(suggestion_id)
     if found is None:
         return {"accepted": False, "reason": _unknown(suggestion_id)}
     ls.session.event("accepted", found)
-    return {"accepted": True, "followUp": await _follow_up(ls, found)}
+    return {"accepted": True, "followUp": "none" if whole else await _follow_up(ls, found)}
 
 
 @_command
@@ -90,6 +93,8 @@ async def alternatives(ls: Server, uri: str = "", line: int = -1) -> Result:
         if not uri:
             uri, line = _last_place(ls)
         outcome = await make(ls, uri, line, surface="command", candidates=_ALTERNATIVES)
+        for suggestion in outcome.suggestions:
+            offer(ls, uri, outcome, suggestion)
         chosen = await _choose(ls, outcome)
         if chosen is not None:
             await apply(ls, offer(ls, uri, outcome, chosen))
@@ -213,7 +218,10 @@ async def _choose(ls: Server, outcome: Outcome) -> Suggestion | None:
         message=f"nl2code: which code for “{outcome.suggestions[0].instruction.text}”?",
         actions=[lsp.MessageActionItem(title=title) for title in titles],
     )
-    answer = await ls.ask(lsp.WINDOW_SHOW_MESSAGE_REQUEST, params, seconds=_CHOICE_SECONDS)
+    try:
+        answer = await ls.ask(lsp.WINDOW_SHOW_MESSAGE_REQUEST, params, seconds=_CHOICE_SECONDS)
+    except NoAnswer:
+        return None
     return titles.get(answer.title) if answer is not None else None
 
 
