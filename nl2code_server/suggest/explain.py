@@ -37,7 +37,7 @@ def explain(trace: Trace) -> str:
 
 def _block(text: str) -> list[str]:
     """Fence a text with what it does not hold itself."""
-    fence = "~" * max(3, *(len(run) + 1 for run in re.findall("~+", text)), 3)
+    fence = "~" * max([3, *(len(run) + 1 for run in re.findall("~+", text))])
     return [fence, text.rstrip(), fence]
 
 
