@@ -7,7 +7,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from importlib import import_module
+from types import ModuleType
 from typing import Any, cast
 
 from lsprotocol import types as lsp
@@ -84,44 +84,81 @@ def make_server(flags: Mapping[str, Any]) -> Server:
     server.feature(lsp.INITIALIZE)(_initialize)
     server.feature(lsp.INITIALIZED)(_initialized)
     server.feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)(_configuration_changed)
-    for method, (function, options) in _FEATURES.items():
-        server.feature(method, options)(_handler(function))
-    for name, function in _COMMANDS.items():
-        server.command(name)(_handler(function))
+    for method, (load, name, options) in _FEATURES.items():
+        server.feature(method, options)(_handler(load, name))
+    for command, name in _COMMANDS.items():
+        server.command(command)(_handler(_commands, name))
     return server
 
 
-_FEATURES: dict[str, tuple[str, Any]] = {
+# Features are loaded at their first use: the first answer need not wait for all that makes suggestions.
+
+
+def _inline_completion() -> ModuleType:
+    from .features import inline_completion
+
+    return inline_completion
+
+
+def _code_action() -> ModuleType:
+    from .features import code_action
+
+    return code_action
+
+
+def _hover() -> ModuleType:
+    from .features import hover
+
+    return hover
+
+
+def _notifications() -> ModuleType:
+    from .features import notifications
+
+    return notifications
+
+
+def _commands() -> ModuleType:
+    from .features import commands
+
+    return commands
+
+
+def _pipeline() -> ModuleType:
+    from ..suggest import pipeline
+
+    return pipeline
+
+
+_FEATURES: dict[str, tuple[Callable[[], ModuleType], str, Any]] = {
     lsp.TEXT_DOCUMENT_INLINE_COMPLETION: (
-        "inline_completion.inline_completion",
+        _inline_completion,
+        "inline_completion",
         lsp.InlineCompletionOptions(),
     ),
     lsp.TEXT_DOCUMENT_CODE_ACTION: (
-        "code_action.code_action",
+        _code_action,
+        "code_action",
         lsp.CodeActionOptions(code_action_kinds=[lsp.CodeActionKind.RefactorRewrite], resolve_provider=True),
     ),
-    lsp.CODE_ACTION_RESOLVE: ("code_action.resolve", None),
-    lsp.TEXT_DOCUMENT_HOVER: ("hover.hover", None),
-    "textDocument/didShowCompletion": ("notifications.shown", None),
-    "textDocument/didPartiallyAcceptCompletion": ("notifications.partially_accepted", None),
+    lsp.CODE_ACTION_RESOLVE: (_code_action, "resolve", None),
+    lsp.TEXT_DOCUMENT_HOVER: (_hover, "hover", None),
+    "textDocument/didShowCompletion": (_notifications, "shown", None),
+    "textDocument/didPartiallyAcceptCompletion": (_notifications, "partially_accepted", None),
 }
 _COMMANDS = {
-    "nl2code.accept": "commands.accept",
-    "nl2code.reject": "commands.reject",
-    "nl2code.generate": "commands.generate",
-    "nl2code.alternatives": "commands.alternatives",
-    "nl2code.explainLast": "commands.explain_last",
-    "nl2code.status": "commands.status",
+    "nl2code.accept": "accept",
+    "nl2code.reject": "reject",
+    "nl2code.generate": "generate",
+    "nl2code.alternatives": "alternatives",
+    "nl2code.explainLast": "explain_last",
+    "nl2code.status": "status",
 }
 
 
-def _handler(function: str) -> Callable[..., Awaitable[Any]]:
-    """Return a handler that imports its feature at the first call: the first answer need not wait for all of them."""
-    module, _, name = function.partition(".")
-
+def _handler(load: Callable[[], ModuleType], name: str) -> Callable[..., Awaitable[Any]]:
     async def handler(ls: Server, *arguments: Any) -> Any:
-        feature = import_module(f".features.{module}", __package__)
-        return await getattr(feature, name)(ls, *arguments)
+        return await getattr(load(), name)(ls, *arguments)
 
     return handler
 
@@ -129,8 +166,8 @@ def _handler(function: str) -> Callable[..., Awaitable[Any]]:
 async def _load_features() -> None:
     """Import what the first suggestion will need, once the client has got its first answers."""
     await asyncio.sleep(_SETTLED_SECONDS)
-    for module in (".ghost", ".features.commands", ".features.code_action", ".features.hover"):
-        await asyncio.to_thread(import_module, module, __package__)
+    for load in (_inline_completion, _pipeline, _commands, _code_action, _hover):
+        await asyncio.to_thread(load)
 
 
 def _initialize(ls: Server, params: lsp.InitializeParams) -> None:
