@@ -276,6 +276,16 @@ def total_memory() -> int:
     return min([memory, *(int(limit) for limit in limits if limit.isdigit())])
 
 
+def available_memory() -> int:
+    """Return the bytes of memory that can be had without swapping, as far as the system tells."""
+    total = total_memory()
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return min(total, int(line.split()[1]) * 1024)
+    return total
+
+
 def _core_of(cpu: int) -> str:
     """Name the core of a logical CPU by the CPUs that share it."""
     try:

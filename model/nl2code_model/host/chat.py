@@ -25,6 +25,11 @@ def render_chatml(
     return [*pieces, start, f"assistant\n{prefill}"]
 
 
+def render_plain(messages: Sequence[Message], *, system: bool) -> str:
+    """Render a chat as plain text, for models that know no roles; with or without its system messages."""
+    return "\n\n".join(message.content for message in messages if system or message.role != "system")
+
+
 def break_up(pieces: Iterable[Piece], tokens: Iterable[str]) -> list[Piece]:
     """Cut text inside each of `tokens`, which the tokenizer would take for more than text."""
     tokens = [token for token in tokens if len(token) > 1]

@@ -50,10 +50,10 @@ def find(name: str, on_status: Tell = lambda _: None) -> Source:
 
     A name is the path of a folder or of a .gguf file, `auto`, a catalog id, or a repository of the hub.
     """
-    path = Path(name).expanduser().absolute()
+    path = _path(name)
     if path.is_dir():
-        return check(path.name, path)
-    if name == "auto" or name in catalog() or path.suffix.lower() == ".gguf":
+        return check(model_id(name), path)
+    if _is_file(name):
         located = locate(name)
         return check(located.id, converted(located, on_status), located.entry.system if located.entry else "")
     if HUB_ID.fullmatch(name):
@@ -62,6 +62,14 @@ def find(name: str, on_status: Tell = lambda _: None) -> Source:
         f"there is no model {name!r}",
         f"give a folder of safetensors, a .gguf file, a hub id (owner/name), or one of {', '.join(catalog())}",
     )
+
+
+def model_id(name: str) -> str:
+    """Return how a model is listed."""
+    path = _path(name)
+    if path.is_dir():
+        return path.name
+    return locate(name).id if _is_file(name) else name
 
 
 def check(id: str, folder: Path, system: str = "") -> Source:
@@ -118,10 +126,21 @@ def _fetch(repository: str, on_status: Tell) -> Path:
         ) from error
     except HfHubHTTPError as error:
         raise HostError(
-            f"the hub does not give {repository}: {_first_line(error)}", "check its name, or log in to the hub"
+            f"the hub does not give {repository}: {_first_line(error)}",
+            "check its name, or log in to the hub",
         ) from error
     except (OSError, ValueError) as error:
-        raise HostError(f"cannot fetch {repository}: {_first_line(error)}", "try again, or give a folder") from error
+        raise HostError(
+            f"cannot fetch {repository}: {_first_line(error)}", "try again, or give a folder"
+        ) from error
+
+
+def _path(name: str) -> Path:
+    return Path(name).expanduser().absolute()
+
+
+def _is_file(name: str) -> bool:
+    return name == "auto" or name in catalog() or name.lower().endswith(".gguf")
 
 
 # --- what is refused ---
@@ -180,7 +199,9 @@ def _weight_files(folder: Path) -> list[Path]:
     names = sorted({str(name) for name in shards.values()})
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ModelFileError(f"{index} names {name!r}, which is no file of its own", "do not use this model")
+            raise ModelFileError(
+                f"{index} names {name!r}, which is no file of its own", "do not use this model"
+            )
         if not (folder / name).is_file():
             raise ModelFileError(f"{folder} lacks {name}", "download the model again")
     return [folder / name for name in names]
