@@ -6,11 +6,8 @@ else: never where code is sent, what is started, or what is stored.
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
@@ -170,6 +167,8 @@ def base_url(text: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Say whether a host name or address is this machine for certain."""
+    import ipaddress  # this and its like below: seldom needed, and the server starts without them
+
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -178,6 +177,8 @@ def is_loopback(host: str) -> bool:
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Phrase the nearest known words as a question; empty if nothing is near."""
+    import difflib
+
     near = difflib.get_close_matches(word.lower().replace("-", "_"), known, n=1)
     return f"did you mean {near[0]}?" if near else ""
 
@@ -195,16 +196,20 @@ def _with_scheme(text: str) -> str:
 def _read_file() -> tuple[dict[str, Any], list[str]]:
     path = paths().config_file
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")), []
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         named = os.environ.get(VARIABLE_PREFIX + "CONFIG")
         return {}, [f"{path} does not exist (NL2CODE_CONFIG names it)"] if named else []
-    except tomllib.TOMLDecodeError as error:
-        return {}, [f"{path} is not valid TOML, none of it is used: {error}"]
     except UnicodeDecodeError:
         return {}, [f"{path} is not UTF-8 text, none of it is used"]
     except OSError as error:
         return {}, [f"{path} cannot be read: {error.strerror}"]
+    import tomllib
+
+    try:
+        return tomllib.loads(text), []
+    except tomllib.TOMLDecodeError as error:
+        return {}, [f"{path} is not valid TOML, none of it is used: {error}"]
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 if sys.platform == "win32":
     import ctypes
     import msvcrt
@@ -56,6 +54,8 @@ def paths() -> Paths:
     """Return the folders in force. None of them need exist."""
     if root := _named_by("NL2CODE_HOME"):
         return Paths(root / "config", root / "data", root / "cache", root / "run")
+    import platformdirs
+
     dirs = platformdirs.PlatformDirs(APP, appauthor=False)
     with warnings.catch_warnings():
         # It warns when XDG_RUNTIME_DIR is unset, which is the normal state of a server without a desktop.

@@ -87,9 +87,7 @@ class Attempt:
         """Ask, judge, ask again if need be; log whatever comes of it."""
         try:
             await self._try_all()
-            self.offered = order(candidate for candidate in self.candidates if candidate.harmless)
-            self.outcome = "ok" if self.offered else "nothing"
-            self.reason = "" if self.offered else self._why_nothing()
+            self.outcome, self.reason = "nothing", self._why_nothing()
         except ModelMissing as error:
             self.outcome, self.reason = type(error).__name__, str(error)
             raise
@@ -98,6 +96,10 @@ class Attempt:
             self.outcome, self.reason = type(error).__name__, str(error)
             self.failure = error
         finally:
+            # What came before a failure is still good.
+            self.offered = order(candidate for candidate in self.candidates if candidate.harmless)
+            if self.offered and self.outcome != "cancelled":
+                self.outcome, self.reason = "ok", ""
             self.trace.result = self.reason or self.outcome
             if self.suggester.feedback:
                 record(self, self.suggester.feedback)

@@ -183,6 +183,14 @@ async def test_secrets_stay_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> 
             assert "print the key" in str(fake.chats[1].body)
 
 
+async def test_a_failure_on_a_later_try_keeps_the_earlier_answer() -> None:
+    with FakeEndpoint([f"{WRONG}```", Reply(status=503)], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job(COMMENT))
+    assert [found.status for found in outcome.suggestions] == ["failed"]
+    assert outcome.failure is not None
+
+
 async def test_nobody_there() -> None:
     suggester = Suggester(Settings(endpoint="http://127.0.0.1:9/v1"), None, session_id="s")
     outcome = await suggester.suggest(job(COMMENT))

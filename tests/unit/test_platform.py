@@ -254,6 +254,9 @@ def test_a_group_is_ended_with_all_that_it_started() -> None:
         end_group(child.pid, force=True)
         child.stdout.read()  # ends when nobody holds the pipe any more
         child.stdout.close()
+        deadline = time.monotonic() + 5  # a process lets go of its files shortly before it is over
+        while process_alive(grandchild) and time.monotonic() < deadline:
+            time.sleep(0.005)
         assert not process_alive(grandchild)
 
 
