@@ -88,6 +88,8 @@ class ChatClient:
         until = self._total()
         capabilities = await self.capabilities()
         quirk = quirks()[capabilities.server]
+        if not capabilities.prefill:
+            request = replace(request, prefill="")
         total: Usage | None = None
         for first_index, part in enumerate(_parts(request, quirk)):
             async with aclosing(self._generate(part, quirk, capabilities.model, until)) as answer:
@@ -147,7 +149,8 @@ class ChatClient:
             )
         entry = next((entry for entry in listed if entry["id"] == named), listed[0] if listed else {})
         kind = server_kind(str(entry.get("owned_by", "")), server_header, self._host)
-        prefill = bool(quirks()[kind].prefill)
+        # A model entry of our host says so where a model cannot continue an answer.
+        prefill = bool(quirks()[kind].prefill) and entry.get("prefill") is not False
         return Capabilities(named or entry["id"], kind, prefill, adapter=str(entry.get("adapter") or ""))
 
     @asynccontextmanager

@@ -26,6 +26,8 @@ class FakeEngine:
     model: str = "fake-model"
     context: int = 100
     parallel: int = 1
+    prefill: bool = True
+    adapter: str = ""
     failure: str = ""
     counts: Counts = field(default_factory=Counts)
     asked: list[Generation] = field(default_factory=list)
@@ -37,6 +39,9 @@ class FakeEngine:
 
     async def stop(self) -> None:
         """Be done."""
+
+    async def use_adapter(self, name: str, folder: Path | None) -> None:
+        self.adapter = name
 
     async def metrics(self) -> str:
         return f"fake_asked_total {len(self.asked)}\n"

@@ -153,8 +153,10 @@ def test_a_port_that_is_taken_is_named() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        (Options(engine="torch"), ConfigError, "torch"),
-        (Options(device="cuda"), ConfigError, "cuda"),
+        (Options(engine="torch", model="qwen2.5-coder-0.5b"), ModelMissing, "model pull qwen2.5-coder-0.5b"),
+        (Options(engine="torch", dtype="float64"), ConfigError, "float64"),
+        (Options(engine="llamacpp", dtype="float16"), ConfigError, "--dtype"),
+        (Options(engine="llamacpp", device="cuda"), ConfigError, "cuda"),
         (Options(model="no-such-model"), ConfigError, "no-such-model"),
         (Options(model="qwen2.5-coder-0.5b"), ModelMissing, "model pull qwen2.5-coder-0.5b"),
         (Options(model="/nowhere/x.gguf"), ModelFileError, "/nowhere/x.gguf"),

@@ -22,14 +22,20 @@ from rich.table import Table
 
 from nl2code_server.errors import ModelMissing, Nl2CodeError
 
+from ..models import gguf
 from ..models import pull as pulling
 from ..models.catalog import Located, Model, catalog, entry, locate
 from ..models.header import read_header
+from ..models.source import check as check_folder
+from ..models.source import fetch
 from ..models.verify import megabytes
 from ..models.verify import verify as verify_file
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Name = Annotated[str, typer.Argument(help="Catalog id, path of a .gguf file, or auto.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="Catalog id, hub id, path of a .gguf file or of a folder of safetensors, or auto."),
+]
 
 app = typer.Typer(help="Model files on this machine.", no_args_is_help=True)
 
@@ -59,8 +65,10 @@ def pull(model: Name = "auto", json_: Json = False) -> None:
     """Fetch a model, going on where an earlier attempt stopped."""
     located = locate(model)
     try:
-        if located.entry is None:
-            read_header(located.path)
+        if located.hub:
+            path = fetch(located.id, lambda text: typer.echo(text, err=True))
+        elif located.entry is None:
+            _check_own(located)
             path = located.path
         else:
             with _shown(located.entry, json_) as on_progress:
@@ -98,7 +106,7 @@ def verify(model: Name = "auto", json_: Json = False) -> None:
             )
         if located.entry:
             verify_file(located.entry, located.path)
-        read_header(located.path)
+        _check_own(located)
     except Nl2CodeError as error:
         if not json_:
             raise
@@ -114,11 +122,20 @@ def verify(model: Name = "auto", json_: Json = False) -> None:
 def remove(model: Name, json_: Json = False) -> None:
     """Delete a model's file, and what an unfinished pull left. Files of your own are never touched."""
     found = pulling.remove(entry(model))
+    gguf.remove(entry(model).path)
     if json_:
         _print_json({"id": entry(model).id, "removed": found})
     elif not found:
         typer.echo(f"there is no {model} to remove", err=True)
     raise typer.Exit(0 if found else 1)
+
+
+def _check_own(located: Located) -> None:
+    """Check what is no download of ours by what it says of itself."""
+    if located.path.is_dir():
+        check_folder(located.id, next(located.path.iterdir(), located.path) if located.hub else located.path)
+    else:
+        read_header(located.path)
 
 
 def _described(located: Located) -> dict[str, Any]:

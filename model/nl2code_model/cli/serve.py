@@ -23,7 +23,10 @@ def register(parent: typer.Typer) -> None:
 def serve(
     engine: Annotated[str | None, typer.Option(help="auto, llamacpp or torch.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    model: Annotated[str | None, typer.Option(help="Catalog id, path of a .gguf file, or auto.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Catalog id, path of a .gguf file or of a folder of safetensors, hub id, or auto."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
     token: Annotated[
@@ -41,6 +44,9 @@ def serve(
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 takes the physical cores.")] = None,
     context: Annotated[int, typer.Option(min=0, help="Context, in tokens; 0 takes the default.")] = 0,
+    dtype: Annotated[
+        str, typer.Option(help="Number format of the torch engine: auto, bfloat16, float16 or float32.")
+    ] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="When ready, print one JSON object.")] = False,
 ) -> None:
     """Run the model host until it is told to end, or nobody has used it for a while."""
@@ -73,6 +79,7 @@ def serve(
             idle_exit=settings.idle_exit,
             threads=settings.threads,
             context=context,
+            dtype=dtype,
             tls_cert=tls_cert,
             tls_key=tls_key,
         ),

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .engine import Chunk, Generation, Message, Usage
@@ -36,12 +37,7 @@ class Chat:
 
 def parse_chat(body: bytes, model: str) -> Chat:
     """Check a request's body; raise `BadRequest` for anything that is not understood or not supported."""
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the body is not JSON: {error}", code="invalid_json") from error
-    if not isinstance(fields, dict):
-        raise BadRequest("the body is not a JSON object", code="invalid_json")
+    fields = _object(body)
     given = {name: value for name, value in fields.items() if value is not None}
     for name in given:
         if name not in _CHECKS:
@@ -69,6 +65,30 @@ def parse_chat(body: bytes, model: str) -> Chat:
         logprobs=values.get("logprobs", False),
     )
     return Chat(generation, values.get("stream", False), values.get("stream_options", False))
+
+
+def parse_adapter(body: bytes) -> tuple[str, Path | None]:
+    """Check a request to change the adapter: its name and the full path of its folder; both empty for none."""
+    fields = _object(body)
+    for name in fields:
+        if name not in ("name", "folder"):
+            raise BadRequest(f"unknown field {name!r}", name, "unknown_parameter")
+    name, folder = (_string(fields.get(field, ""), field) for field in ("name", "folder"))
+    if bool(name) != bool(folder):
+        raise BadRequest("name and folder are given together, or neither", "folder")
+    if folder and not Path(folder).is_absolute():
+        raise BadRequest("folder must be a full path", "folder")
+    return name, Path(folder) if folder else None
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is not JSON: {error}", code="invalid_json") from error
+    if not isinstance(fields, dict):
+        raise BadRequest("the body is not a JSON object", code="invalid_json")
+    return fields
 
 
 def _prefill(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:

@@ -15,8 +15,9 @@ from starlette.types import ASGIApp
 
 from nl2code_server import __version__
 from nl2code_server.endpoint.runtime import PROTOCOL
+from nl2code_server.errors import HostError
 
-from .api import error_body
+from .api import BadRequest, error_body, parse_adapter
 from .completions import Activity, Completions
 from .engine import Engine
 from .guard import Guard
@@ -41,6 +42,7 @@ class Host:
             Route("/v1/models", self._models),
             Route("/health", self._health),
             Route("/metrics", self._metrics),
+            Route("/adapter", self._adapter, methods=["POST"]),
             Route("/shutdown", self._shutdown, methods=["POST"]),
         ]
         return Guard(Starlette(routes=routes, exception_handlers={HTTPException: _http_error}), token, names)
@@ -51,8 +53,22 @@ class Host:
 
     async def _models(self, _: Request) -> Response:
         model = {"id": self.engine.model, "object": "model", "created": self._started, "owned_by": "nl2code"}
+        told = {"prefill": self.engine.prefill, "adapter": self.engine.adapter}
         # `max_model_len` is vLLM's word, which clients know.
-        return JSONResponse({"object": "list", "data": [{**model, "max_model_len": self.engine.context}]})
+        entry = {**model, "max_model_len": self.engine.context, **told}
+        return JSONResponse({"object": "list", "data": [entry]})
+
+    async def _adapter(self, request: Request) -> Response:
+        """Put the adapter in a folder of this machine in force; no folder takes it off."""
+        try:
+            name, folder = parse_adapter(await request.body())
+            await self.engine.use_adapter(name, folder)
+        except BadRequest as error:
+            body = error_body(str(error), "invalid_request_error", error.param, error.code)
+            return JSONResponse(body, 400)
+        except HostError as error:
+            return JSONResponse(error_body(str(error), "engine_error", code="adapter_refused"), 409)
+        return JSONResponse({"adapter": self.engine.adapter})
 
     async def _health(self, _: Request) -> Response:
         failure = self.engine.failure

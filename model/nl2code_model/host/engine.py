@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from nl2code_server.errors import HostError
@@ -36,7 +37,7 @@ class Generation:
     n: int = 1
     logprobs: bool = False
     adapter: str = ""
-    """Tuned adapter to answer with; empty is the model itself."""
+    """Tuned adapter that must answer; empty takes the one in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,10 @@ class Engine(Protocol):
     """Longest prompt and answer together, in tokens."""
     parallel: int
     """Generations that it works on at once; the host queues the others."""
+    prefill: bool
+    """Whether it continues the start of an answer as clients write it, code fence and all."""
+    adapter: str
+    """The tuned adapter in force; empty is the model itself."""
     counts: Counts
 
     async def start(self) -> None:
@@ -91,6 +96,9 @@ class Engine(Protocol):
     def generate(self, generation: Generation) -> AsyncGenerator[Chunk | Usage, None]:
         """Answer. Closing the generator stops the work. Raises the errors below."""
         ...
+
+    async def use_adapter(self, name: str, folder: Path | None) -> None:
+        """Put a LoRA adapter in force, or none; raise `HostError` and keep the one before if that cannot be."""
 
     async def metrics(self) -> str:
         """Return figures of the engine's own, as Prometheus text; may be empty."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from nl2code_server.errors import Nl2CodeError
+from nl2code_server.errors import HostError, Nl2CodeError
 
 from ..models.catalog import Located
 from ..models.verify import check
@@ -50,6 +50,8 @@ class LlamaCpp:
 
     name = "llamacpp"
     parallel = 1
+    prefill = True
+    adapter = ""
 
     def __init__(self, located: Located, *, threads: int, context: int = 0) -> None:
         header = check(located)
@@ -100,6 +102,10 @@ class LlamaCpp:
     async def prompt(self, generation: Generation) -> list[int]:
         """Return the tokens that a chat comes to."""
         return await self._encode(await self._ready(), generation)
+
+    async def use_adapter(self, name: str, folder: Path | None) -> None:  # noqa: ARG002
+        """Refuse: llama.cpp takes adapters when it starts."""
+        raise HostError("the llamacpp engine cannot change adapters while it runs", "use --engine torch")
 
     async def metrics(self) -> str:
         """Return the child's own figures."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import uvicorn
@@ -20,7 +21,7 @@ from nl2code_server.endpoint import runtime
 from nl2code_server.errors import ConfigError, HostError
 from nl2code_server.platform import lock, paths, physical_cores
 
-from ..models.catalog import locate
+from ..models.catalog import is_file_name, locate
 from .app import Host
 from .engine import Engine
 from .guard import LOOPBACK_NAMES
@@ -43,6 +44,7 @@ class Options:
     idle_exit: int = 0
     threads: int = 0
     context: int = 0
+    dtype: str = "auto"
     tls_cert: Path | None = None
     tls_key: Path | None = None
 
@@ -69,8 +71,18 @@ def run_engine(options: Options, engine: Engine, on_ready: Callable[[runtime.Rec
 
 def choose_engine(options: Options) -> Engine:
     """Return the engine asked for, not started yet."""
-    if options.engine == "torch":
-        raise ConfigError("the torch engine is not available", "use --engine llamacpp")
+    if options.engine == "torch" or (options.engine == "auto" and _wants_torch(options)):
+        from .torch_engine import TorchEngine
+
+        return TorchEngine(
+            options.model,
+            device=options.device,
+            dtype=options.dtype,
+            threads=options.threads or physical_cores(),
+            context=options.context,
+        )
+    if options.dtype != "auto":
+        raise ConfigError("the llamacpp engine computes in the file's own format", "leave --dtype out")
     if options.device not in ("auto", "cpu"):
         raise ConfigError(f"the llamacpp engine does not run on {options.device}", "use --device cpu")
     try:
@@ -83,6 +95,14 @@ def choose_engine(options: Options) -> Engine:
 
     located = locate(options.model)
     return LlamaCpp(located, threads=options.threads or physical_cores(), context=options.context)
+
+
+def _wants_torch(options: Options) -> bool:
+    """Whether the model, the device asked for, or a GPU with its driver and torch calls for the torch engine."""
+    if options.device in ("cuda", "mps") or not is_file_name(options.model):
+        return True
+    gpu = any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/kfd"))
+    return options.device == "auto" and gpu and find_spec("torch") is not None
 
 
 async def _run(

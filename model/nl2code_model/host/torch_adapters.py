@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nl2code_server.errors import HostError
 
-from .torch_source import PICKLES, read_json
+from ..models.source import PICKLES, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from nl2code_server.errors import ConfigError, HostError, Nl2CodeError
 from nl2code_server.platform import lower_priority
 
-from .engine import Chunk, Counts, EngineFailed, Generation, Usage
+from ..models.catalog import locate
+from ..models.source import find
+from ..models.verify import check
+from .engine import AdapterUnknown, Chunk, Counts, EngineFailed, Generation, Usage
 from .torch_load import DEVICES, DTYPES, require_libraries
-from .torch_source import find, model_id
 
 if TYPE_CHECKING:
     from .torch_adapters import Adapters
@@ -64,7 +66,10 @@ class TorchEngine:
             raise ConfigError(f"there is no device {device!r}", f"use one of {', '.join(DEVICES)}")
         if dtype not in DTYPES:
             raise ConfigError(f"the torch engine has no dtype {dtype!r}", f"use one of {', '.join(DTYPES)}")
-        self.model = model_id(model)
+        located = locate(model)
+        if not (located.hub or located.path.is_dir()):
+            check(located)
+        self.model = located.id
         self.context = context
         self.prefill = True
         """Whether it continues the start of an answer as clients write it, code fence and all."""
@@ -130,9 +135,8 @@ class TorchEngine:
         if self._failure:
             raise EngineFailed(self._failure, "see the log of the model host")
         if generation.adapter and generation.adapter != self.adapter:
-            raise EngineFailed(
-                f"the adapter {generation.adapter!r} is not in force",
-                f"in force is {self.adapter or 'none'!r}",
+            raise AdapterUnknown(
+                f"the adapter {generation.adapter!r} is not in force", f"in force is {self.adapter or 'none'}"
             )
         job = Job(generation)
         self._beat = time.monotonic()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nl2code_server.errors import ConfigError, HostError, ModelFileError
 from nl2code_server.platform import available_memory
 
-from .torch_source import Source
+from ..models.source import Source
 
 if TYPE_CHECKING:
     import torch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +14,7 @@ from typing import Any
 from nl2code_server.errors import ConfigError
 from nl2code_server.platform import paths, physical_cores
 
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 CORES_FOR_LARGER = 4
 """From so many cores on, `auto` prefers the larger model: below, its prompts take too long."""
 
@@ -81,11 +84,13 @@ class Located:
     id: str
     path: Path
     entry: Model | None
-    """The catalog's entry, or nothing for a file of the user's own."""
+    """The catalog's entry, or nothing for a file or folder of the user's own."""
+    hub: bool = False
+    """Whether it is a repository of the hub, which torch alone can load."""
 
     @property
     def present(self) -> bool:
-        return self.entry.present if self.entry else self.path.is_file()
+        return self.entry.present if self.entry else self.path.exists()
 
 
 @cache
@@ -96,7 +101,7 @@ def catalog() -> dict[str, Model]:
 
 
 def locate(name: str) -> Located:
-    """Say which file a model's name means: `auto`, a catalog id, or the path of a GGUF file."""
+    """Say what a model's name means: `auto`, a catalog id, the path of a GGUF file or of a folder, or a hub id."""
     models = catalog()
     if name == "auto":
         entry = _choose(models)
@@ -106,9 +111,20 @@ def locate(name: str) -> Located:
     path = Path(name).expanduser().absolute()
     if path.suffix.lower() == ".gguf" or path.is_file():
         return Located(path.stem, path, None)
+    if name and path.is_dir():
+        return Located(path.name, path, None)
+    if HUB_ID.fullmatch(name):
+        return Located(name, _hub_folder(name), None, hub=True)
     raise ConfigError(
-        f"unknown model {name!r}", f"use auto, the path of a .gguf file, or one of {', '.join(models)}"
+        f"unknown model {name!r}",
+        f"use auto, the path of a .gguf file or of a folder, a hub id (owner/name), or one of {', '.join(models)}",
     )
+
+
+def is_file_name(name: str) -> bool:
+    """Say whether a model's name means a GGUF file, which every engine can load."""
+    located = locate(name)
+    return not located.hub and not located.path.is_dir()
 
 
 def entry(model_id: str) -> Model:
@@ -117,6 +133,13 @@ def entry(model_id: str) -> Model:
     if found is None:
         raise ConfigError(f"{model_id} is a file of your own", f"catalog ids are {', '.join(catalog())}")
     return found
+
+
+def _hub_folder(name: str) -> Path:
+    """Return where the hub's library keeps a repository; it need not be installed here."""
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE", f"{home}/hub")).expanduser()
+    return cache / f"models--{name.replace('/', '--')}" / "snapshots"
 
 
 def _choose(models: dict[str, Model]) -> Model:

@@ -85,8 +85,12 @@ def _stamp(located: Located) -> list[str | int]:
     """Say what a conversion is made from: a catalog file by its hash, another by what changes when it does."""
     if located.entry:
         return [FORMAT, located.entry.sha256]
-    info = located.path.stat()
-    return [FORMAT, info.st_size, info.st_mtime_ns, info.st_ino, info.st_dev]
+    return [FORMAT, *_identity(located.path)]
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    info = path.stat()
+    return info.st_size, info.st_mtime_ns, info.st_ino, info.st_dev
 
 
 def _made_from(folder: Path) -> list[str | int]:
@@ -104,6 +108,7 @@ def _make(path: Path, folder: Path, stamp: list[str | int]) -> None:
     beside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     beside.mkdir(mode=0o700)
     try:
+        before = _identity(path)
         contents = read_contents(path)
         config = gguf_config.config(contents)
         gguf_config.write_tokenizer(contents, beside)
@@ -114,6 +119,8 @@ def _make(path: Path, folder: Path, stamp: list[str | int]) -> None:
         ):
             (beside / name).write_text(json.dumps(value, indent=1))
         _write_weights(path, contents, beside / "model.safetensors")
+        if _identity(path) != before:
+            raise ModelFileError(f"{path} was replaced while it was converted", "start it again")
         old = folder.with_name(f".{folder.name}.old")
         if folder.exists():
             folder.rename(old)

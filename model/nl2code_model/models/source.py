@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from nl2code_server.errors import ConfigError, HostError, ModelFileError
+from nl2code_server.errors import HostError, ModelFileError
 
-from ..models.catalog import catalog, locate
-from ..models.gguf import converted
+from .catalog import locate
+from .gguf import converted
 
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 MAX_JSON = 4 << 20  # bytes; an index of thousands of shards stays below
 MAX_HEADER = 100 << 20  # bytes, the limit of the safetensors format
@@ -50,26 +48,12 @@ def find(name: str, on_status: Tell = lambda _: None) -> Source:
 
     A name is the path of a folder or of a .gguf file, `auto`, a catalog id, or a repository of the hub.
     """
-    path = _path(name)
-    if path.is_dir():
-        return check(model_id(name), path)
-    if _is_file(name):
-        located = locate(name)
-        return check(located.id, converted(located, on_status), located.entry.system if located.entry else "")
-    if HUB_ID.fullmatch(name):
-        return check(name, _fetch(name, on_status))
-    raise ConfigError(
-        f"there is no model {name!r}",
-        f"give a folder of safetensors, a .gguf file, a hub id (owner/name), or one of {', '.join(catalog())}",
-    )
-
-
-def model_id(name: str) -> str:
-    """Return how a model is listed."""
-    path = _path(name)
-    if path.is_dir():
-        return path.name
-    return locate(name).id if _is_file(name) else name
+    located = locate(name)
+    if located.hub:
+        return check(located.id, fetch(name, on_status))
+    if located.path.is_dir():
+        return check(located.id, located.path)
+    return check(located.id, converted(located, on_status), located.entry.system if located.entry else "")
 
 
 def check(id: str, folder: Path, system: str = "") -> Source:
@@ -108,7 +92,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _fetch(repository: str, on_status: Tell) -> Path:
+def fetch(repository: str, on_status: Tell) -> Path:
     """Return the hub's copy on this machine, downloading what is missing; never a pickle."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from huggingface_hub import snapshot_download
@@ -133,14 +117,6 @@ def _fetch(repository: str, on_status: Tell) -> Path:
         raise HostError(
             f"cannot fetch {repository}: {_first_line(error)}", "try again, or give a folder"
         ) from error
-
-
-def _path(name: str) -> Path:
-    return Path(name).expanduser().absolute()
-
-
-def _is_file(name: str) -> bool:
-    return name == "auto" or name in catalog() or name.lower().endswith(".gguf")
 
 
 # --- what is refused ---
