@@ -1,8 +1,9 @@
 """Start in half the time: define the protocol's classes when they are first used, collect no garbage meanwhile.
 
-`lsprotocol.types` defines 554 attrs classes, each by compiling source; one session uses about fifty of them. Most of
-a server's start-up goes there. `begin` must run before anything imports pygls or lsprotocol; `settle` after the
-first exchange. NL2CODE_NO_FASTSTART=1 turns both off.
+`lsprotocol.types` defines 554 attrs classes, each by compiling source; one session uses about fifty of them. Most
+of a server's start-up goes there. asyncio imports `ssl`, which only a remote endpoint needs: it waits as well.
+`begin` must run before anything imports pygls or lsprotocol; `settle` after the first exchange.
+NL2CODE_NO_FASTSTART=1 turns it all off.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 import sys
 import threading
+from types import ModuleType
 from typing import Any
 
 _log = logging.getLogger(__name__)
@@ -24,6 +26,10 @@ def begin() -> None:
     if os.environ.get("NL2CODE_NO_FASTSTART") == "1":
         return
     gc.disable()
+    if "asyncio" not in sys.modules:
+        for name in ("ssl", "asyncio.sslproto"):
+            if name not in sys.modules:
+                sys.modules[name] = _Later(name)
     if _TYPES not in sys.modules:
         try:
             _import_lazily()
@@ -91,6 +97,23 @@ class _Deferred:
                 self._define(slots=False, init=True)(base)
                 self._resolve(base, self.names, {})
                 self._waiting.discard(base)
+
+
+class _Later(ModuleType):
+    """A module that is imported when something in it is asked for. Those who hold it see the real one's contents."""
+
+    _lock = threading.RLock()
+
+    def __getattr__(self, attribute: str) -> Any:
+        name = self.__name__
+        if attribute.startswith("__"):  # the import system looks whether it is being initialised
+            raise AttributeError(attribute)
+        with _Later._lock:
+            if sys.modules.get(name) is self:
+                del sys.modules[name]
+            real = importlib.import_module(name)
+            self.__dict__.update(real.__dict__)
+        return getattr(real, attribute)
 
 
 class _Trap:

@@ -7,6 +7,9 @@ import os
 import subprocess
 import sys
 from typing import Any
+from urllib.parse import urlsplit
+
+from fakes.endpoint import FakeEndpoint
 
 DUMP = """
 import inspect, json, sys
@@ -165,3 +168,32 @@ faststart.settle(); faststart.settle()
 assert gc.isenabled() and gc.get_freeze_count() > 0
 """
     )
+
+
+def test_tls_works_although_asyncio_began_without_it() -> None:
+    with FakeEndpoint(tls=True) as fake:
+        port = urlsplit(fake.url).port
+        said = run(
+            LAZY
+            + f"""
+import asyncio, sys
+assert "_ssl" not in sys.modules
+async def main():
+    import ssl
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    reader, writer = await asyncio.open_connection("127.0.0.1", {port}, ssl=context)
+    writer.write(b"GET /v1/models HTTP/1.0\\r\\n\\r\\n")
+    print((await reader.readline()).decode())
+    writer.close()
+    try:
+        await asyncio.open_connection("127.0.0.1", {port}, ssl=ssl.create_default_context())
+    except ssl.SSLCertVerificationError:
+        print("refused")
+asyncio.run(main())
+import asyncio.sslproto
+assert asyncio.sslproto.SSLProtocol and sys.modules["ssl"].SSLContext
+"""
+        )
+    assert "HTTP/1" in said
+    assert "refused" in said

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from .. import Point, syntax
 from ..document import Snapshot
 from .comments import Block, blocks
 from .score import Below, judge_comment, judge_stub
 from .stubs import Stub, end_of, is_placeholder, start_of, stubs
 from .values import Attention, Instruction, Mode
-
-# A comment, the end of a head or of a docstring, a placeholder: what an instruction's last line before the cursor may
-# be. Anything else needs no tree, and an automatic request for it comes with every keystroke.
-_MAY_BELONG = re.compile(rb"""#|[:"']\s*$|^\s*(?:pass|\.\.\.|raise\s+NotImplementedError)""")
 
 
 def find(snapshot: Snapshot, mode: Mode = "auto", rows: range | None = None) -> list[Instruction]:
@@ -41,8 +35,6 @@ def at(
     above = row
     while above > 0 and not snapshot.lines[above].strip():
         above -= 1
-    if attention == "cursor" and not _MAY_BELONG.search(snapshot.line(above)):
-        return None
     first = above
     while first > 0 and not syntax.is_code(snapshot.lines[first - 1]):
         first -= 1  # up to the comment whose placeholder the row may be
