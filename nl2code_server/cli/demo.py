@@ -86,9 +86,8 @@ async def _play(live: Live, current: Session, job: Job, *, pause: float) -> Outc
         ghost[0] += piece
         live.update(_editor(comment, ghost[0]))
 
-    outcome = await current.suggest(
-        job, on_stage=lambda stage: live.update(_editor(comment, ghost[0], stage)), on_text=grow
-    )
+    current.on_stage = lambda stage: live.update(_editor(comment, ghost[0], stage))
+    outcome = await current.suggest(job, on_text=grow)
     if outcome.suggestions:
         live.update(_editor(comment, whole(outcome.suggestions[0]), "Tab accepts"))
         await asyncio.sleep(pause * 60)

@@ -32,20 +32,16 @@ class Session:
 
     suggester: Suggester
     feedback: FeedbackLog
+    on_stage: Callable[[str], None] = lambda _: None
+    """Told what is being done: the host's start, and the stages of a suggestion."""
 
-    async def suggest(
-        self,
-        job: Job,
-        *,
-        on_stage: Callable[[str], None] | None = None,
-        on_text: Callable[[str], None] | None = None,
-    ) -> Outcome:
+    async def suggest(self, job: Job, *, on_text: Callable[[str], None] | None = None) -> Outcome:
         """Make suggestions; fetch the model first if it is not on this machine."""
         try:
-            return await self.suggester.suggest(job, on_stage=on_stage, on_text=on_text)
+            return await self.suggester.suggest(job, on_stage=self.on_stage, on_text=on_text)
         except ModelMissing as missing:
             await _pull(self.suggester.settings, missing)
-        return await self.suggester.suggest(job, on_stage=on_stage, on_text=on_text)
+        return await self.suggester.suggest(job, on_stage=self.on_stage, on_text=on_text)
 
     def event(self, kind: EventKind, suggestion: Suggestion, **details: Any) -> None:
         """Log what happened to a suggestion in front of the person at this terminal."""
@@ -75,9 +71,16 @@ async def session(**flags: Any) -> AsyncIterator[Session]:
         retention_days=settings.retention_days,
         on_problem=lambda text: errors.print(f"[yellow]warning:[/] {text}"),
     )
-    suggester = Suggester(settings, feedback, session_id=new_id(), project=str(Path.cwd()))
+    suggester = Suggester(
+        settings,
+        feedback,
+        session_id=new_id(),
+        project=str(Path.cwd()),
+        on_status=lambda text: current.on_stage(text),  # noqa: PLW0108 - what it is may change
+    )
+    current = Session(suggester, feedback)
     try:
-        yield Session(suggester, feedback)
+        yield current
     finally:
         await suggester.close()
         await feedback.close()

@@ -79,9 +79,8 @@ async def _write(text: str, flags: Mapping[str, object], *, json_output: bool) -
                     shown[0] += piece
                     live.update(Syntax(shown[0], "python", theme="ansi_dark", background_color="default"))
 
-                outcome = await current.suggest(
-                    job, on_stage=lambda stage: live.update(f"[dim]{stage}…[/]"), on_text=show
-                )
+                current.on_stage = lambda stage: live.update(f"[dim]{stage}…[/]")
+                outcome = await current.suggest(job, on_text=show)
         for suggestion in outcome.suggestions:
             current.event("offered", suggestion)
         return report(outcome, json_output=json_output)
