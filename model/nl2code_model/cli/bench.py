@@ -42,6 +42,30 @@ def server(
     typer.echo(json.dumps(data, ensure_ascii=False))
 
 
+@app.command()
+def decode(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Model to time, as `serve` takes it; may be given several times.")
+    ] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="llamacpp (the default) or torch; may be given several times.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    rounds: Annotated[int, typer.Option(help="Rounds in which all hosts take turns.", min=1)] = 5,
+    json_: Annotated[bool, typer.Option("--json", help="Print the JSON line only.")] = False,
+) -> None:
+    """Time the engines: tokens per second, time to the first token, next to a bare llama.cpp server."""
+    from ..bench import decode as timing
+
+    errors = Console(stderr=True)
+    with errors.status("reading the models") as status:
+        found = timing.contestants(model or ["auto"], engine or ["llamacpp"], device)
+        data = timing.run(found, rounds, status.update)
+    if not json_:
+        _print_decode(data, {measure.key: measure.title for measure in timing.MEASURES})
+    typer.echo(json.dumps(data, ensure_ascii=False))
+
+
 def _print(data: dict[str, Any], titles: dict[str, str]) -> None:
     machine = data["machine"]
     table = Table(
@@ -62,5 +86,36 @@ def _print(data: dict[str, Any], titles: dict[str, str]) -> None:
             f"{row['low']:,.1f} – {row['high']:,.1f}",
             "" if row["ratio"] is None else f"{row['ratio']:.2f}",
             "" if row["target"] is None else f"≤ {row['target']}",
+        )
+    Console(width=None if Console().is_terminal else 120).print(table)
+
+
+def _print_decode(data: dict[str, Any], titles: dict[str, str]) -> None:
+    machine, read = data["machine"], data["memory_read"]
+    ceilings = "; ".join(
+        f"{host['model']} by {host['engine']}: {host['bytes_per_token'] / 2**20:,.0f} MiB a token, "
+        f"at most {host['roofline']:,.0f} tok/s"
+        for host in data["hosts"]
+        if host["bytes_per_token"]
+    )
+    table = Table(
+        title=f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']}, Python {machine['python']}, "
+        f"memory read at {read['median']} {read['unit']}",
+        caption="median of the rounds (lowest – highest); ratio to llama.cpp's own server; part of the roofline. "
+        + ceilings,
+    )
+    for name in ("measure", "model", "engine"):
+        table.add_column(name)
+    for name in ("median", "range", "ratio", "roofline"):
+        table.add_column(name, justify="right")
+    for row in sorted(data["results"], key=lambda row: list(titles).index(row["measure"])):
+        table.add_row(
+            titles[row["measure"]],
+            row["model"],
+            row["engine"],
+            f"{row['median']:,.1f} {row['unit']}",
+            f"{row['low']:,.1f} – {row['high']:,.1f}",
+            "" if row["ratio"] is None else f"{row['ratio']:.2f}",
+            "" if row["roofline"] is None else f"{row['roofline']:.0%}",
         )
     Console(width=None if Console().is_terminal else 120).print(table)
