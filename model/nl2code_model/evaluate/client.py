@@ -18,6 +18,8 @@ from typing import Any, Self
 from nl2code_server.errors import Nl2CodeError
 
 INVOKED, AUTOMATIC = 1, 2
+PATIENCE = 5.0
+"""Seconds after which an empty answer means that the server has stopped waiting, not that there is nothing."""
 CAPABILITIES: dict[str, Any] = {
     # Code points: the columns of Python's own strings.
     "general": {"positionEncodings": ["utf-32", "utf-16"]},
@@ -112,12 +114,14 @@ class Editor:
     def suggestion(self, line: int, seconds: float) -> Offered:
         """Ask for ghost text at the end of a line; where none comes, ask for it in so many words."""
         started = time.monotonic()
+        items: list[dict[str, Any]] = []
         for trigger in (AUTOMATIC, INVOKED):
-            # A request that nobody asked for may end before the work on it does.
-            while (left := started + seconds - time.monotonic()) > 0:
+            # A request ends after 15 s at most, the work on it goes on; whoever asks again joins it.
+            waited = PATIENCE
+            while waited >= PATIENCE and (left := started + seconds - time.monotonic()) > 0:
+                asked = time.monotonic()
                 items = self._ask(line, trigger, left)
-                if items or not self._busy:
-                    break
+                waited = time.monotonic() - asked if self._busy and not items else 0.0
             if items:
                 return Offered(items[0], trigger == AUTOMATIC, time.monotonic() - started, self._message)
         return Offered(None, False, time.monotonic() - started, self._message)

@@ -66,6 +66,7 @@ class Isolation:
 
     def _ask(self, line: bytes, seconds: float) -> dict:
         if self._process is None or self._process.poll() is not None:
+            self._end()
             inside = Path(__file__).with_name("inside.py")
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-B", str(inside)],

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nl2code_server import config
 from nl2code_server.config import Settings
@@ -43,6 +42,8 @@ class Result:
     seconds: float
     status: str
     code: str
+    raw: str
+    """What the model said, of which `code` is a part."""
     model: str
     answers: int
     tokens: int
@@ -61,7 +62,7 @@ def resolved(given: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
     } | dict(given)
     variables = {f"NL2CODE_{name.upper()}": value for name, value in values.items()}
     loaded = config.load(environ=variables)
-    wrong = [line for line in loaded.problems if any(name in line for name in given)]
+    wrong = [line for line in loaded.problems if any(name.upper() in line or name in line for name in given)]
     if wrong:
         raise ConfigError(wrong[0])
     return loaded.settings, variables
@@ -138,7 +139,7 @@ class Product:
             if self._editor is not None:
                 self._editor.close()
                 self._editor = None
-            return Result(case.text, False, False, 0.0, "", "", "", 0, 0, 0, str(error))
+            return _result(Offered(None, False, 0.0, str(error)), case.text, [])
 
     def _complete(self, case: Case) -> Result:
         folder = self._work / case.id
@@ -197,7 +198,8 @@ class Product:
 def _result(got: Offered, text: str, logged: list[Logged]) -> Result:
     candidates: list[CandidateRow] = [candidate for one in logged for candidate in one.candidates]
     chosen = next((one for one in candidates if one.candidate_id == got.suggestion_id), None)
-    reasons: list[Any] = [one.request.reason for one in logged if one.request.reason]
+    reasons = [one.request.reason for one in logged if one.request.reason]
+    said = reasons[-1] if reasons else got.message
     return Result(
         text=text,
         offered=got.item is not None,
@@ -205,9 +207,10 @@ def _result(got: Offered, text: str, logged: list[Logged]) -> Result:
         seconds=round(got.seconds, 3),
         status=chosen.status if chosen else "",
         code=chosen.text if chosen else "",
+        raw=chosen.raw if chosen else "",
         model=logged[-1].request.model if logged else "",
         answers=len(candidates),
         tokens=sum(one.n_tokens for one in candidates),
         tokens_offered=chosen.n_tokens if chosen else 0,
-        reason=str(reasons[-1]) if reasons and not got.item else "" if got.item else got.message,
+        reason="" if got.item else said,
     )

@@ -49,18 +49,17 @@ class Results:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self.records: list[Record] = []
-        if path and path.exists():
-            self.records = _read(path)
+        self.records: list[Record] = _read(path) if path and path.exists() else []
+        self._done = {(one["arm"], *key(one)) for one in self.records}
 
     def has(self, case: Case, arm: Arm) -> bool:
         """Say whether there is a record of this case under this arm."""
-        wanted = (case.set, case.id, case.form, case.example)
-        return any(one["arm"] == arm.name and key(one) == wanted for one in self.records)
+        return (arm.name, case.set, case.id, case.form, case.example) in self._done
 
     def add(self, record: Record) -> None:
         """Keep a record."""
         self.records.append(record)
+        self._done.add((record["arm"], *key(record)))
         if self._path:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -157,6 +156,7 @@ def _one(case: Case, arm: Arm, products: Mapping[str, Product]) -> Result:
         seconds=round(answer.seconds, 3),
         status="",
         code=code,
+        raw=answer.text,
         model=answer.model,
         answers=1,
         tokens=answer.tokens,
@@ -203,6 +203,7 @@ def judged(case: Case, arm: Arm, result: Result, isolation: Isolation, seconds: 
         "tokens_offered": result.tokens_offered,
         "seconds": result.seconds,
         "code": result.code,
+        "raw": result.raw,
         "why": failed[0] if failed else result.reason,
         "walls": walls,
     }

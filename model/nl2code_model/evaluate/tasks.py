@@ -66,7 +66,7 @@ def read(path: Path = ANCHORS) -> list[Anchor] | list[Problem]:
             return [_human_eval(row) for row in rows]
         if "test_list" in first:
             return [_mbpp(row) for row in rows]
-    except (KeyError, TypeError, ValueError, SyntaxError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, SyntaxError, StopIteration) as error:
         raise Nl2CodeError(f"{path} has a task that cannot be read: {error!r}") from error
     raise Nl2CodeError(f"{path} is no task set that is known", "Give anchors, MBPP or HumanEval as published")
 

@@ -105,9 +105,7 @@ def _anchored(task: Anchor) -> Case:
 def asked(task: Problem, example: bool) -> str:
     """Say what a user would write: the text with an example, or with the head of the function alone."""
     bare = task.text.rstrip(" .")
-    if not example:
-        return f"{bare}: {task.signature.removeprefix('def ').rstrip(':')}"
-    if not task.example:
+    if not (example and task.example):
         return f"{bare}: {task.signature.removeprefix('def ').rstrip(':')}"
     if "\n" in task.example or "\n" in bare:
         return f"{task.text}\n{task.example}"
@@ -133,10 +131,10 @@ def _function(task: Problem, example: bool, indent: str = "    ") -> tuple[str, 
 
 
 def _class(task: Problem, example: bool) -> tuple[str, int]:
-    text = re.sub(rf"(?<![\w.]){re.escape(task.name)}\(", f"Tools().{task.name}(", asked(task, example))
-    if not example:
-        text = asked(task, example)
-    above = f'class Tools:\n    """What the other modules share."""\n\n{_comment(text, "    ")}'
+    text = asked(task, example)
+    if example:
+        text = re.sub(rf"(?<![\w.]){re.escape(task.name)}\(", f"Tools().{task.name}(", text)
+    above = f"{_TOOLS}{_comment(text, '    ')}"
     return above + "\n", _last(above)
 
 
@@ -175,6 +173,12 @@ _FORMS = {
     "crlf": _crlf,
     "tabs": _tabs,
 }
+_TOOLS = """\
+class Tools:
+    def __init__(self, name="tools"):
+        self.name = name
+
+"""
 _BROKEN = "def load(path)\n    return path\n\n\n"
 _BUILT = "{name} = build()\n"
 _METHOD = """\
