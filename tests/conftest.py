@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from nl2code_server.platform import paths
+
+if TYPE_CHECKING:
+    from fakes.tiny import Tiny
 
 USER_MODELS = paths().models
 
@@ -33,3 +37,19 @@ def _own_session_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 def _own_folders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needs_weights = request.node.get_closest_marker("model") is not None
     _set_aside(monkeypatch, tmp_path, keep_models=needs_weights)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Return a causal model that has learnt the lessons of `fakes.tiny`."""
+    from fakes.tiny import train_llama
+
+    return train_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Return an encoder-decoder that has learnt the same."""
+    from fakes.tiny import train_t5
+
+    return train_t5(tmp_path_factory.mktemp("models") / "tiny-t5")

@@ -38,8 +38,8 @@ class Adapters:
         try:
             self._load(folder, config, name)
         except Exception as error:  # whatever a folder that claims to be an adapter makes of the library
-            self._delete(name)
             self._activate(self._current)
+            self._delete(name)
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise HostError(
                 f"the adapter in {folder} does not fit this model: {reason}", "use one made for this model"
@@ -63,6 +63,8 @@ class Adapters:
             key.removeprefix("base_model.model."): tensor
             for key, tensor in load_file(folder / WEIGHTS).items()
         }
+        # What is left of the adapter before, which peft warns of.
+        vars(self._model).pop("peft_config", None)
         inject_adapter_in_model(config, self._model, name)
         done = set_peft_model_state_dict(self._model, weights, adapter_name=name)
         if done.unexpected_keys:

@@ -316,11 +316,11 @@ class TorchEngine:
         else:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             failed = EngineFailed(f"torch failed: {first}", "try again")
+        if self._failures >= FAILURES_UNTIL_REFUSAL:
+            self._failure = failed.message
         decoder.fail(failed)
         if self._loaded and self._loaded.device.type == "cuda":
             torch.cuda.empty_cache()
-        if self._failures >= FAILURES_UNTIL_REFUSAL:
-            self._failure = failed.message
 
 
 def _fitting_rows(loaded: Loaded, wanted: int, context: int) -> int:
