@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nl2code_model.evaluate import isolate
 from nl2code_model.evaluate.isolate import Isolation, Verdict
 
 
@@ -131,3 +132,27 @@ def test_it_goes_on_after_its_process_died(isolation: Isolation) -> None:
         mine._process.kill()
         mine._process.wait()
         assert tried(mine, "X = 1\n").passed
+
+
+def test_without_namespaces_the_hook_and_the_limits_are_left(
+    isolation: Isolation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = Path(isolate.__file__).with_name("inside.py").read_text()
+    assert "if libc.unshare(NEW_SPACES):" in source
+    refused = source.replace("if libc.unshare(NEW_SPACES):", "if True:")
+    (tmp_path / "inside.py").write_text(refused)
+    monkeypatch.setattr(isolate, "__file__", str(tmp_path / "isolate.py"))
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    with Isolation() as poor:
+        assert tried(poor, "X = 1\nopen('own', 'w').write('x')\n").walls == "limits"
+        assert tried(poor, "X = 1\nopen('own', 'w').write('x')\n").passed
+        for way in (
+            f"os.remove({str(precious)!r})",
+            "os.fork()",
+            "socket.socket().connect(('127.0.0.1', 9))",
+        ):
+            assert "PermissionError" in tried(poor, f"import os, socket\n{way}\n").reasons[0]
+        assert tried(poor, "while True: pass\n", seconds=0.3).reasons == ("no result within 0.3 s",)
+        assert not tried(poor, "x = bytearray(1 << 33)\n").passed
+    assert precious.read_text() == "mine"

@@ -55,6 +55,7 @@ class Editor:
     """One language server with one document at a time. Use as a context manager, in one thread."""
 
     def __init__(self, environment: Mapping[str, str], folder: Path, log: Path) -> None:
+        self._log_path = log
         self._log = log.open("ab")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "nl2code_server", "--stdio"],
@@ -185,7 +186,7 @@ class Editor:
             except queue.Empty:
                 raise ServerGone(f"The language server did not answer {method} in {seconds:.0f} s") from None
             if message is _GONE:
-                raise ServerGone("The language server has ended", f"Its log is {self._log.name}")
+                raise self._gone()
             if "method" in message:
                 self._handle(message)
             elif message.get("id") == number:
@@ -224,7 +225,11 @@ class Editor:
             self._process.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
             self._process.stdin.flush()
         except OSError as error:
-            raise ServerGone("The language server has ended", f"Its log is {self._log.name}") from error
+            raise self._gone() from error
+
+    def _gone(self) -> ServerGone:
+        said = self._log_path.read_text(errors="replace").strip().rpartition("\n")[2]
+        return ServerGone(f"The language server has ended; the last that it said was: {said or 'nothing'}")
 
     def _read_all(self) -> None:
         stream = self._process.stdout

@@ -16,13 +16,15 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, NoReturn
 
 NEW_SPACES = 0x10000000 | 0x40000000 | 0x00020000 | 0x20000000 | 0x08000000  # user, net, mount, pid, ipc
 PRIVATE, NOSUID, NODEV = 0x40000 | 0x4000, 2, 4
 MOUNT_SETATTR, HERE, RECURSIVE, READ_ONLY = 442, -100, 0x8000, 1
 DISK = 64 << 20  # bytes that a job may write
-GRACE = 0.5  # s
+DEATH_SIGNAL = 1
 
 REFUSED = {
     "socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo",
@@ -37,25 +39,38 @@ WRITES = {
 
 def main() -> None:
     """Answer jobs until stdin ends."""
+    walls = "namespaces" if separable() else "limits"
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), flush=True)
+        print(json.dumps(answer(json.loads(line), walls)), flush=True)
 
 
-def answer(job: dict) -> dict:
+def separable() -> bool:
+    """Try out whether the system gives a process spaces of its own."""
+    with tempfile.TemporaryDirectory(prefix="nl2code-eval-") as folder:
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if separate(folder) else 1)
+            except OSError:
+                os._exit(1)
+        return os.waitpid(child, 0)[1] == 0
+
+
+def answer(job: dict[str, Any], walls: str) -> dict[str, Any]:
     """Run one job in a fork and return a reason for each of its tests, empty where it passed."""
     with tempfile.TemporaryDirectory(prefix="nl2code-eval-", ignore_cleanup_errors=True) as folder:
         reading, writing = os.pipe()
-        parent = os.fork()
-        if parent == 0:
+        child = os.fork()
+        if child == 0:
             os.close(reading)
-            guard(job, folder, writing)
+            guard(job, folder, walls, writing)
         os.close(writing)
         told = read_until(reading, time.monotonic() + job["seconds"] + 3)
-        os.kill(parent, signal.SIGKILL)
-        os.waitpid(parent, 0)
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
         os.close(reading)
     lines = [json.loads(line) for line in told.decode("utf-8", "replace").splitlines() if line.endswith("]")]
-    walls = next((value for key, value in lines if key == "walls"), "none")
     reasons = [value for key, value in lines if key == "test"]
     end = next((value for key, value in lines if key == "end"), "it ended the process")
     missing = len(job["tests"]) - len(reasons)
@@ -79,16 +94,18 @@ def tell(writing: int, key: str, value: str) -> None:
     os.write(writing, f"{json.dumps([key, value[:300]])}\n".encode())
 
 
-def guard(job: dict, folder: str, writing: int) -> None:
-    """Put up the walls, run the job inside them, and end it in time. Never returns."""
+def guard(job: dict[str, Any], folder: str, walls: str, writing: int) -> NoReturn:
+    """Put up the walls, run the job inside them, and end it in time."""
     os.setsid()
-    walls = "namespaces" if separate(folder) else "limits"
-    tell(writing, "walls", walls)
+    if walls == "namespaces":
+        separate(folder)
     child = os.fork()
     if child == 0:
         try:
             confine(job, folder, walls)
             work(job, folder, writing)
+        except BaseException as error:
+            tell(writing, "end", f"could not be run: {error!r}")
         finally:
             os._exit(0)
     end = time.monotonic() + job["seconds"]
@@ -106,7 +123,7 @@ def separate(folder: str) -> bool:
     """Give this process and its children spaces of their own; say whether the system lets us."""
     if not sys.platform.startswith("linux"):
         return False
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None)
     user, group = os.getuid(), os.getgid()
     if libc.unshare(NEW_SPACES):
         return False
@@ -116,13 +133,13 @@ def separate(folder: str) -> bool:
     read_only = (ctypes.c_uint64 * 4)(READ_ONLY, 0, 0, 0)
     done = [
         libc.mount(b"none", b"/", None, PRIVATE, None),
-        libc.syscall(MOUNT_SETATTR, HERE, b"/", RECURSIVE, ctypes.byref(read_only), 32),
+        libc.syscall(MOUNT_SETATTR, ctypes.c_long(HERE), b"/", RECURSIVE, ctypes.byref(read_only), 32),
         libc.mount(b"tmpfs", folder.encode(), b"tmpfs", NOSUID | NODEV, f"size={DISK}".encode()),
     ]
     return not any(done)
 
 
-def confine(job: dict, folder: str, walls: str) -> None:
+def confine(job: dict[str, Any], folder: str, walls: str) -> None:
     """Limit what this process can use up, and make it deaf and dumb."""
     os.chdir(folder)
     for name, text in job["files"].items():
@@ -137,6 +154,7 @@ def confine(job: dict, folder: str, walls: str) -> None:
         resource.RLIMIT_CORE: (0, 0),
     }
     if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)  # nobody outlives the guard
         limits[resource.RLIMIT_AS] = (job["memory"], job["memory"])
         if walls == "namespaces":  # elsewhere it would count the user's other processes
             limits[resource.RLIMIT_NPROC] = (64, 64)
@@ -146,17 +164,17 @@ def confine(job: dict, folder: str, walls: str) -> None:
     for number in (0, 1, 2):
         os.dup2(nothing, number)
     os.environ.clear()
-    os.environ.update(PATH="/usr/bin:/bin", HOME=folder, TMPDIR=folder, LANG="C.UTF-8", PYTHONHASHSEED="0")
+    os.environ.update(PATH="/usr/bin:/bin", HOME=folder, TMPDIR=folder, LANG="C.UTF-8")
     tempfile.tempdir = None
     sys.path.insert(0, folder)
     sys.dont_write_bytecode = True
 
 
-def work(job: dict, folder: str, writing: int) -> None:
+def work(job: dict[str, Any], folder: str, writing: int) -> None:
     """Run the tests one after another, each in names of its own."""
     root = os.path.realpath(folder)
 
-    def watch(event: str, arguments: tuple) -> None:
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event in REFUSED:
             raise PermissionError(f"{event} is not allowed here")
         if event in WRITES or (event == "open" and writes(arguments)):
@@ -178,7 +196,7 @@ def work(job: dict, folder: str, writing: int) -> None:
         tell(writing, "test", reason)
 
 
-def writes(arguments: tuple) -> bool:
+def writes(arguments: tuple[Any, ...]) -> bool:
     """Say whether an `open` event is one that could change something."""
     mode, flags = arguments[1], arguments[2]
     if isinstance(mode, str):

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from nl2code_server.errors import Nl2CodeError
 
@@ -64,7 +64,7 @@ class Isolation:
             return Verdict((f"could not be run: {error}",) * len(tests), "none")
         return Verdict(tuple(answer["reasons"]), answer["walls"])
 
-    def _ask(self, line: bytes, seconds: float) -> dict:
+    def _ask(self, line: bytes, seconds: float) -> dict[str, Any]:
         if self._process is None or self._process.poll() is not None:
             self._end()
             inside = Path(__file__).with_name("inside.py")
@@ -83,7 +83,8 @@ class Isolation:
         ready, _, _ = select.select([process.stdout], [], [], seconds)
         if not ready:
             raise TimeoutError(f"no answer within {seconds:g} s")
-        return json.loads(process.stdout.readline())
+        answer: dict[str, Any] = json.loads(process.stdout.readline())
+        return answer
 
     def _end(self) -> None:
         process, self._process = self._process, None

@@ -126,7 +126,7 @@ class Product:
             return Model(config.base_url(self.settings.endpoint), self.settings.api_key, name)
         records = self._records()
         if not records:
-            raise Nl2CodeError("No model host has been started", f"See {self._log}")
+            raise Nl2CodeError("No model host has been started")
         values = json.loads(records[-1].read_text())
         return Model(values["url"], values["token"], "")
 

@@ -104,7 +104,11 @@ def run(
     if not todo:
         return results.of(cases, arms)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nl2code-eval-")))
+        folder = Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="nl2code-eval-", ignore_cleanup_errors=True)
+            )
+        )
         isolation = stack.enter_context(Isolation())
         products = _products(arms, folder, stack)
         started, done = time.monotonic(), 0

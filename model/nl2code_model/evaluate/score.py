@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from math import comb, sqrt
 from statistics import median
+from typing import Any
 
-Record = dict
+Record = dict[str, Any]
 """One task under one arm, as it stands in the JSONL; see README.md for its fields."""
 
 
@@ -29,7 +30,7 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, 2 * tail / 2**flips)
 
 
-def summary(records: Sequence[Record]) -> dict:
+def summary(records: Sequence[Record]) -> dict[str, Any]:
     """Return the figures of one arm."""
     total = len(records)
     offered = [one for one in records if one["offered"]]
@@ -65,7 +66,7 @@ def summary(records: Sequence[Record]) -> dict:
     }
 
 
-def compare(ours: Sequence[Record], theirs: Sequence[Record]) -> dict:
+def compare(ours: Sequence[Record], theirs: Sequence[Record]) -> dict[str, Any]:
     """Return the paired comparison of two arms on the tasks that both have."""
     others = {key(one): one for one in theirs}
     pairs = [(one, others[key(one)]) for one in ours if key(one) in others]
@@ -84,7 +85,7 @@ def compare(ours: Sequence[Record], theirs: Sequence[Record]) -> dict:
     }
 
 
-def groups(records: Sequence[Record], field: str) -> dict[str, dict]:
+def groups(records: Sequence[Record], field: str) -> dict[str, dict[str, int]]:
     """Return passes, tasks and offers by a field of the records."""
     found: dict[str, list[Record]] = {}
     for one in records:
@@ -99,7 +100,7 @@ def groups(records: Sequence[Record], field: str) -> dict[str, dict]:
     }
 
 
-def report(records: Sequence[Record], arms: Sequence[str]) -> dict:
+def report(records: Sequence[Record], arms: Sequence[str]) -> dict[str, Any]:
     """Return the whole result of a run as plain data: each arm, and the first against each other."""
     by_arm = {arm: [one for one in records if one["arm"] == arm] for arm in arms}
     first, *others = arms
