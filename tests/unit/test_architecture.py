@@ -234,6 +234,14 @@ ALLOWED: dict[str, dict[str, str]] = {
         "importlib": "asks which servers are there to compare with",
         "subprocess": "starts the servers that it measures",
     },
+    "nl2code_model.evaluate.client": {"subprocess": "starts the language server that it measures"},
+    "nl2code_model.evaluate.product": {"subprocess": "stops the model host that the measured server started"},
+    "nl2code_model.evaluate.isolate": {"subprocess": "starts the process that runs hidden tests"},
+    "nl2code_model.evaluate.inside": {
+        "compile": "reads hidden tests",
+        "exec": "runs hidden tests on model output, behind walls, when somebody types `nl2code eval`",
+        "os.fork": "gives each run a process of its own",
+    },
     "nl2code_model.host.llamacpp_process": {"asyncio.create_subprocess_exec": "the engine's own process"},
     "nl2code_model.models.sources": {
         "importlib": "asks whether pip is there",
