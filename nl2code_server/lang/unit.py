@@ -65,11 +65,12 @@ def complete(text: str, frame: Frame, *, prefilled: bool = True) -> bool:
     return fences > 0 or len(_own_lines(finished, frame)) < finished.count("\n")
 
 
-def extract(raw: str, frame: Frame) -> Unit | None:
+def extract(raw: str, frame: Frame, *, prefilled: bool = True) -> Unit | None:
     """Cut the unit out of a whole answer; None if there is no code in it.
 
-    `raw` continues the open fence and the frame's head where the endpoint was given them. Where it was not, it is an
-    answer from its beginning: prose, a fence, perhaps the enclosing definitions again. Both are recognised.
+    `prefilled` says that `raw` continues the open fence and the frame's head; one that begins anew all the same is
+    understood too. Else it is an answer from its beginning: prose, a fence, perhaps the enclosing definitions again,
+    or code alone, from models that know no fences.
     """
     text = raw.replace("\r\n", "\n").replace("\r", "\n")
     fences = list(_FENCE.finditer(text))
@@ -79,6 +80,9 @@ def extract(raw: str, frame: Frame) -> Unit | None:
         frame = replace(frame, head="", depth=0)
     elif fences:
         text = text[: fences[0].start()]
+    elif not prefilled:
+        text = _unwrap(text, frame)
+        frame = replace(frame, head="", depth=0)
     lines = _own_lines(text if text.endswith("\n") else text + "\n", frame)
     code = _dedent("\n".join(lines)).strip("\n").rstrip()
     code = _without_echo(code, frame.instruction)

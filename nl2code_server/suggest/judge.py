@@ -77,7 +77,7 @@ async def judge(
     bare = Candidate(candidate_id, answer)
     if answer.finish_reason == "repetition":
         return replace(bare, checks=(Check("answer", False, "the model repeats itself"),))
-    unit = extract(answer.raw, frame)
+    unit = extract(answer.raw, frame, prefilled=answer.prefilled)
     if unit is None:
         return replace(bare, checks=(Check("answer", False, "the answer holds no code"),))
     # Off the event loop: a long file takes a tenth of a second to compile.

@@ -146,3 +146,21 @@ def test_repetition() -> None:
     assert repeats("a = 1\nb = 2\n" * 5)
     assert not repeats("x = 1\n" * 4)
     assert not repeats(GCD)
+
+
+@pytest.mark.parametrize(
+    ("frame", "raw", "expected"),
+    [
+        (MODULE, GCD, GCD),
+        (STACK, "def push(self, item):\n    self.items.append(item)\n", ""),
+        (STACK, "class Stack:\n    def push(self, item):\n        self.items.append(item)\n", ""),
+        (BODY, "users.sort(key=by_age)\nreturn users\n", "users.sort(key=by_age)\nreturn users"),
+        (BODY, "    users.sort(key=by_age)\n    return users\n", "users.sort(key=by_age)\nreturn users"),
+        (STUB, "while b:\n    a, b = b, a % b\nreturn a\n", "while b:\n    a, b = b, a % b\nreturn a"),
+        (STUB, GCD, "while b:\n    a, b = b, a % b\nreturn a"),
+    ],
+)
+def test_code_without_fence_from_models_that_continue_nothing(frame: Frame, raw: str, expected: str) -> None:
+    unit = extract(raw, frame, prefilled=False)
+    assert unit is not None
+    assert unit.code == (expected or "def push(self, item):\n    self.items.append(item)").rstrip()

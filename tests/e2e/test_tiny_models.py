@@ -1,0 +1,144 @@
+"""Two models trained here, through everything: host, language server, validation, accept and log, over the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from e2e.door import COMMENT, MARK, door, events, store
+from fakes.tiny import CHINESE, ENGLISH, LOOP, RECURSION, Tiny
+from nl2code_server.endpoint.runtime import Record
+from nl2code_server.feedback.store import Store
+from nl2code_server.platform import paths
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@asynccontextmanager
+async def serving(tiny: Tiny) -> AsyncIterator[Record]:
+    """Run `nl2code serve` with a model, where the server of this test will look for it."""
+    model = str(tiny.folder)
+    paths().config.mkdir(parents=True, exist_ok=True)
+    settings = {"engine": "torch", "device": "cpu", "model": model}
+    paths().config_file.write_text(
+        "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+    )
+    command = [sys.executable, "-m", "nl2code_server.cli", "serve", "--json", "--threads", "1"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout and process.stderr
+        async with asyncio.timeout(60):
+            line = await process.stdout.readline()
+        if not line:
+            raise AssertionError((await process.stderr.read()).decode())
+        yield Record(**json.loads(line))
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        _, errors = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 0, errors.decode()
+    assert b"Traceback" not in errors, errors.decode()
+
+
+async def get(record: Record, path: str) -> httpx2.Response:
+    headers = {"Authorization": f"Bearer {record.token}"}
+    async with httpx2.AsyncClient(headers=headers, trust_env=False) as http:
+        return await http.get(record.url.removesuffix("/v1") + path)
+
+
+@pytest.mark.parametrize("kind", ["tiny_llama", "tiny_t5"])
+async def test_from_a_comment_to_the_log(kind: str, request: pytest.FixtureRequest) -> None:
+    tiny: Tiny = request.getfixturevalue(kind)
+    assert tiny.parameters < 1_000_000
+    async with serving(tiny) as record:
+        [entry] = (await get(record, "/v1/models")).json()["data"]
+        assert (entry["id"], entry["prefill"]) == (tiny.folder.name, kind == "tiny_llama")
+        async with door(None) as editor:
+            assert await editor.completed(f"# {ENGLISH}{MARK}") == f"# {ENGLISH}\n{LOOP.rstrip()}"
+            assert await editor.completed(f"# {CHINESE}{MARK}\n") == f"# {CHINESE}\n{RECURSION}"
+            verified = await editor.completed(f"{COMMENT}\n{MARK}")
+            assert LOOP.rstrip() in verified
+        for text in (f"# {ENGLISH}\n{LOOP}", f"# {CHINESE}\n{RECURSION}", verified):
+            namespace: dict[str, Any] = {}
+            exec(text, namespace)
+            assert namespace["gcd"](12, 18) == 6
+        logged = await events("accepted", "accepted", "accepted")
+        assert [event.event for event in logged].count("accepted") == 3
+        metrics = (await get(record, "/metrics")).text
+        assert 'nl2code_torch_info{device="cpu"' in metrics
+        assert 'requests_total{outcome="failed"} 0' in metrics
+        await _leaving_stops_the_model(record)
+    with Store(store()) as opened:
+        records = [*opened.records()]
+    assert [len(found.candidates) for found in records] == [1, 1, 1]
+    for found in records:
+        [candidate] = found.candidates
+        assert (found.request.model, found.request.outcome) == (tiny.folder.name, "ok")
+        assert candidate.text.startswith("def gcd(a, b):")
+        assert candidate.logprob_sum is not None and -1.0 < candidate.logprob_sum < 0.0
+        assert {"offered", "accepted"} <= {event.event for event in found.events}
+    assert [found.candidates[0].status for found in records] == ["valid", "valid", "verified"]
+
+
+async def _leaving_stops_the_model(record: Record) -> None:
+    """Leave a long answer, and see that the model works for nobody afterwards."""
+    body = {
+        "model": record.model,
+        "messages": [{"role": "user", "content": "what it was never taught"}],
+        "max_tokens": 1500,
+        "temperature": 2.0,
+        "n": 16,
+        "stream": True,
+    }
+    url, headers = f"{record.url}/chat/completions", {"Authorization": f"Bearer {record.token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, trust_env=False) as http,
+        http.stream("POST", url, json=body) as response,
+    ):
+        assert response.status_code == 200
+        await anext(response.aiter_bytes())
+    for _ in range(200):
+        before = (await get(record, "/metrics")).text
+        if "nl2code_running 0" in before:
+            break
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    after = (await get(record, "/metrics")).text
+    assert 'requests_total{outcome="cancelled"} 1' in after
+    assert _generated(after) == _generated(before) < 16 * 1500
+
+
+def _generated(metrics: str) -> int:
+    [line] = [line for line in metrics.splitlines() if line.startswith("nl2code_generated_tokens_total ")]
+    return int(line.split()[1])
+
+
+async def test_a_host_that_cannot_be_says_why_in_one_line(tiny_llama: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    (folder / "config.json").write_text((tiny_llama.folder / "config.json").read_text())
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    command = [
+        sys.executable,
+        "-m",
+        "nl2code_server.cli",
+        "serve",
+        "--engine",
+        "torch",
+        "--model",
+        str(folder),
+    ]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, out) == (1, b"")
+    assert len(errors.decode().strip().splitlines()) == 1
+    assert b"pickle files can run code and are never loaded" in errors
