@@ -15,6 +15,7 @@ from fakes.endpoint import FakeEndpoint
 from nl2code_model.cli import eval as command
 from nl2code_model.evaluate import tasks
 from nl2code_model.evaluate.chat import instruction_of
+from nl2code_model.evaluate.client import Editor
 from nl2code_model.evaluate.tasks import Anchor
 from nl2code_model.evaluate.transplant import case
 
@@ -106,6 +107,24 @@ def test_a_model_that_is_always_wrong_gets_none(monkeypatch: pytest.MonkeyPatch)
     assert ours["hidden"] == 0
 
 
+def test_a_server_that_dies_costs_one_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened = Editor.open
+
+    def dying(self: Editor, path: Path, text: str) -> None:
+        opened(self, path, text)
+        if "clock" in path.parts:
+            self._process.kill()
+
+    monkeypatch.setattr(Editor, "open", dying)
+    output = tmp_path / "out.jsonl"
+    with FakeEndpoint(answers(reference)) as fake:
+        _, data = evaluated(monkeypatch, fake, "--tasks", "clock,second-price", "--output", str(output))
+    assert (data["arms"]["nl2code"]["pass@1"], data["arms"]["nl2code"]["offered"]) == (0.5, 0.5)
+    first, second = (json.loads(line) for line in output.read_text().splitlines())
+    assert (first["id"], first["passed"], second["passed"]) == ("clock", False, True)
+    assert "language server has ended" in first["why"]
+
+
 def test_two_configurations_take_part_on_the_same_tasks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -169,7 +188,8 @@ def test_wrong_usage_is_told(arguments: tuple[str, ...], said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"), [("speed=1", "no setting speed"), ("candidates=99", "1 to 8")]
+    ("setting", "said"),
+    [("speed=1", "no setting speed"), ("candidates=99", "1 to 8"), ("feedback=off", "feedback")],
 )
 def test_settings_that_do_not_exist_are_told(setting: str, said: str) -> None:
     app = typer.Typer()

@@ -164,6 +164,26 @@ def test_a_method_may_take_self(problems: list[Problem]) -> None:
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "../up"},
+        {"id": "a/b"},
+        {"files": {"task.py": "#", "../x.py": ""}},
+        {"line": 1},
+        {"target": "b"},
+    ],
+)
+def test_a_task_stays_in_its_folder(change: dict[str, Any], tmp_path: Path) -> None:
+    row = {
+        "id": "a", "kind": "function", "natural_language": "en", "project": False, "tags": [],
+        "files": {"task.py": "# write"}, "target": "task.py", "line": 0, "reference": "", "tests": "",
+    }  # fmt: skip
+    assert len(read(written(tmp_path, "own.jsonl", [row]))) == 1
+    with pytest.raises(Nl2CodeError, match="cannot be read"):
+        read(written(tmp_path, "own.jsonl", [{**row, **change}]))
+
+
+@pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"a": 1}', "[1]", '{"target": "x"}', '{"test_list": [], "code": "x"}']
 )
 def test_what_is_no_task_set_is_told_in_one_line(text: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pathlib
 import re
 import types
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from nl2code_server.lang.names import undefined
 
@@ -63,7 +63,7 @@ def undefined_names(before: str, after: str) -> list[str]:
     return list(undefined(before, after))
 
 
-def invented(files: Mapping[str, str], target: str, after: str, names: Sequence[str] = ()) -> list[str]:
+def invented(files: Mapping[str, str], target: str, after: str) -> list[str]:
     """Return the names of the project that the new code uses and that do not exist there.
 
     These are members imported from a module of the project that it does not define, and attributes of anything but a
@@ -73,7 +73,7 @@ def invented(files: Mapping[str, str], target: str, after: str, names: Sequence[
     if tree is None:
         return []
     modules = {path.removesuffix(".py").replace("/", "."): _tree(text) for path, text in files.items()}
-    known = {name for one in (before, *modules.values()) for name in _all_names(one)} | set(names) | _KNOWN
+    known = {name for one in (before, *modules.values()) for name in _all_names(one)} | _KNOWN
     libraries = {
         alias.asname or alias.name.partition(".")[0]
         for node in ast.walk(tree)

@@ -26,6 +26,8 @@ from .transplant import Case
 
 # Where the model is and how it runs: as the user has it. All else is the default, or what the arm says.
 TAKEN = ("endpoint", "api_key", "model", "engine", "device", "threads", "python")
+OURS = ("database", "feedback", "retention_days")
+"""Settings that an evaluation needs as they are: it reads the log."""
 IDLE_EXIT = 900  # s; the host is stopped at the end, unless we are killed before
 LOG_SECONDS = 5.0  # until what happened must be in the feedback log
 START_SECONDS = 240.0
@@ -56,6 +58,8 @@ def resolved(given: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
     unknown = [name for name in given if name not in config.SETTINGS]
     if unknown:
         raise ConfigError(f"There is no setting {unknown[0]}", "`nl2code config` lists them")
+    if fixed := [name for name in given if name in OURS]:
+        raise ConfigError(f"{fixed[0]} cannot be chosen here", "The evaluation reads the feedback log")
     user = config.load()
     values = {
         name: str(getattr(user.settings, name)) for name in TAKEN if user.sources[name] != "default"
@@ -92,9 +96,7 @@ class Product:
 
     def close(self) -> None:
         """End the server, and the model host if it is ours."""
-        if self._editor is not None:
-            self._editor.close()
-            self._editor = None
+        self._leave()
         if self._records():
             command = [sys.executable, "-m", "nl2code_server.cli", "host", "stop"]
             subprocess.run(command, env=self._environment, capture_output=True, timeout=60, check=False)
@@ -136,9 +138,7 @@ class Product:
             return self._complete(case)
         except ServerGone as error:
             # The next case gets a new server; this one is counted as it is.
-            if self._editor is not None:
-                self._editor.close()
-                self._editor = None
+            self._leave()
             return _result(Offered(None, False, 0.0, str(error)), case.text, [])
 
     def _complete(self, case: Case) -> Result:
@@ -152,23 +152,29 @@ class Product:
         editor = self._editor
         assert editor is not None
         started = time.time()
+        limit = self.settings.request_timeout + 30.0
         try:
             editor.open(folder / case.target, case.text)
-            got = editor.suggestion(case.line, self.settings.request_timeout + 30.0)
+            got = editor.suggestion(case.line, limit)
             text = editor.take(got.item) if got.item else case.text
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         logged = self._logged(started, got)
+        if got.item is None and got.seconds >= limit:
+            self._leave()  # it still works on this case, and would do so during the next
         self._forget()
         return _result(got, text, logged)
 
     def _open(self, root: Path) -> None:
-        if self._editor is not None and root == self._root:
-            return
-        if self._editor is not None:
-            self._editor.close()
-        self._root = root
-        self._editor = Editor(self._environment, root, self._log)
+        if self._editor is None or root != self._root:
+            self._leave()
+            self._root = root
+            self._editor = Editor(self._environment, root, self._log)
+
+    def _leave(self) -> None:
+        editor, self._editor = self._editor, None
+        if editor is not None:
+            editor.close()
 
     def _logged(self, started: float, got: Offered) -> list[Logged]:
         """Return the requests that this case made, as soon as they are in the log."""

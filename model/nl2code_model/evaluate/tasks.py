@@ -7,8 +7,8 @@ import gzip
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nl2code_server.errors import Nl2CodeError
@@ -52,7 +52,6 @@ class Anchor:
     reference: str
     tests: str
     imports: tuple[str, ...] = ()
-    project_names: tuple[str, ...] = field(default=())
 
 
 def read(path: Path = ANCHORS) -> list[Anchor] | list[Problem]:
@@ -90,8 +89,16 @@ def _lines(text: str) -> list[dict[str, Any]]:
 
 
 def _anchor(row: dict[str, Any]) -> Anchor:
-    lists = {name: tuple(row[name]) for name in ("tags", "imports", "project_names") if name in row}
-    return Anchor(**{**row, **lists})
+    lists = {name: tuple(row[name]) for name in ("tags", "imports") if name in row}
+    anchor = Anchor(**{**row, **lists})
+    paths = [PurePosixPath(path) for path in anchor.files]
+    if not re.fullmatch(r"\w[\w.-]*", anchor.id) or any(
+        one.is_absolute() or ".." in one.parts for one in paths
+    ):
+        raise ValueError(f"{anchor.id} names a place outside its folder")
+    if not 0 <= anchor.line < len(anchor.files[anchor.target].split("\n")):
+        raise ValueError(f"{anchor.id} has no line {anchor.line}")
+    return anchor
 
 
 def _mbpp(row: dict[str, Any]) -> Problem:

@@ -64,7 +64,7 @@ def case(task: Problem | Anchor, form: str = "module", *, example: bool = True) 
     head = f"{task.preamble}\n\n\n" if task.preamble else ""
     if form == "crlf":
         head = head.replace("\n", "\r\n")
-    setup = f"{task.setup}\nfrom task import *\n{_FINDERS.get(form, '').format(name=task.name)}"
+    setup = f"{task.setup}\n{_EVERYTHING}{_FINDERS.get(form, '').format(name=task.name)}"
     return Case(
         id=task.id,
         set=task.set,
@@ -180,6 +180,8 @@ class Tools:
 
 """
 _BROKEN = "def load(path)\n    return path\n\n\n"
+# What a star import gives, and names with an underscore.
+_EVERYTHING = "import task\nglobals().update((k, v) for k, v in vars(task).items() if k[:2] != '__')\n"
 _BUILT = "{name} = build()\n"
 _METHOD = """\
 import inspect
