@@ -25,7 +25,7 @@ from nl2code_server.cli import app as cli
 from nl2code_server.config import SETTINGS, Settings, load
 from nl2code_server.endpoint import runtime
 from nl2code_server.endpoint.process import ensure_host
-from nl2code_server.errors import ConfigError
+from nl2code_server.errors import ConfigError, HostError
 from nl2code_server.platform import paths, process_alive
 
 Capture = pytest.CaptureFixture[str]
@@ -124,6 +124,8 @@ def failing(app: typer.Typer) -> None:
         """
         if how == "config":
             raise ConfigError("It is wrong", "Mend it")
+        if how == "host":
+            raise HostError("It is gone")
         if how == "interrupt":
             raise KeyboardInterrupt
         if how == "os":
@@ -149,7 +151,8 @@ def failing_plugin(plugins: list[EntryPoint], monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("how", "code", "message"),
     [
-        ("config", 1, "error: It is wrong (Mend it)\n"),
+        ("config", 2, "error: It is wrong (Mend it)\n"),
+        ("host", 1, "error: It is gone\n"),
         ("os", 1, "error: No such file or directory: /no/such/file\n"),
         ("interrupt", 130, ""),
     ],
@@ -183,7 +186,7 @@ def test_a_broken_plugin_is_one_line_and_takes_nothing_with_it(
         "error: The command broken cannot be loaded: ImportError: No module named 'torch' "
         "(run: pip install 'nl2code[local]')\n"
     )
-    assert run("fail", "config") == 1
+    assert run("fail", "host") == 1
     assert "cannot be loaded" not in capsys.readouterr().err
 
 
