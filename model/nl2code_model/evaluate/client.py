@@ -195,7 +195,7 @@ class Editor:
                 return message["result"]
 
     def _handle(self, message: dict[str, Any]) -> None:
-        params = message.get("params")
+        params: dict[str, Any] = message.get("params") or {}
         if message["method"] == "didChangeStatus":
             self._busy, self._message = bool(params["busy"]), str(params.get("message") or "")
         if "id" not in message:

@@ -27,7 +27,7 @@ def mcnemar(gained: int, lost: int) -> float:
     if not flips:
         return 1.0
     tail = sum(comb(flips, k) for k in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2**flips)
+    return float(min(1.0, tail / 2 ** (flips - 1)))
 
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:

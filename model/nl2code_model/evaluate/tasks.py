@@ -89,8 +89,9 @@ def _lines(text: str) -> list[dict[str, Any]]:
 
 
 def _anchor(row: dict[str, Any]) -> Anchor:
-    lists = {name: tuple(row[name]) for name in ("tags", "imports") if name in row}
-    anchor = Anchor(**{**row, **lists})
+    values = dict(row)
+    values.update((name, tuple(row[name])) for name in ("tags", "imports") if name in row)
+    anchor = Anchor(**values)
     paths = [PurePosixPath(path) for path in anchor.files]
     if not re.fullmatch(r"\w[\w.-]*", anchor.id) or any(
         one.is_absolute() or ".." in one.parts for one in paths
