@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,51 +12,19 @@ import httpx2
 import pytest
 
 from e2e.door import COMMENT, MARK, door, events, store
+from e2e.serving import get, serving
 from fakes.tiny import CHINESE, ENGLISH, LOOP, RECURSION, Tiny
 from nl2code_server.endpoint.runtime import Record
 from nl2code_server.feedback.store import Store
-from nl2code_server.platform import paths
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@asynccontextmanager
-async def serving(tiny: Tiny) -> AsyncIterator[Record]:
-    """Run `nl2code serve` with a model, where the server of this test will look for it."""
-    model = str(tiny.folder)
-    paths().config.mkdir(parents=True, exist_ok=True)
-    settings = {"engine": "torch", "device": "cpu", "model": model}
-    paths().config_file.write_text(
-        "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
-    )
-    command = [sys.executable, "-m", "nl2code_server.cli", "serve", "--json", "--threads", "1"]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        assert process.stdout and process.stderr
-        async with asyncio.timeout(60):
-            line = await process.stdout.readline()
-        if not line:
-            raise AssertionError((await process.stderr.read()).decode())
-        yield Record(**json.loads(line))
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        _, errors = await asyncio.wait_for(process.communicate(), 20)
-    assert process.returncode == 0, errors.decode()
-    assert b"Traceback" not in errors, errors.decode()
-
-
-async def get(record: Record, path: str) -> httpx2.Response:
-    headers = {"Authorization": f"Bearer {record.token}"}
-    async with httpx2.AsyncClient(headers=headers, trust_env=False) as http:
-        return await http.get(record.url.removesuffix("/v1") + path)
 
 
 @pytest.mark.parametrize("kind", ["tiny_llama", "tiny_t5"])
 async def test_from_a_comment_to_the_log(kind: str, request: pytest.FixtureRequest) -> None:
     tiny: Tiny = request.getfixturevalue(kind)
     assert tiny.parameters < 1_000_000
-    async with serving(tiny) as record:
+    async with serving(str(tiny.folder)) as record:
         [entry] = (await get(record, "/v1/models")).json()["data"]
         assert (entry["id"], entry["prefill"]) == (tiny.folder.name, kind == "tiny_llama")
         async with door(None) as editor:
