@@ -19,6 +19,11 @@ class Client:
     inline_completion: bool = False
     snippets: bool = False
     """Expands snippets in popup completion."""
+    keeps_indent: bool = False
+    """Puts popup text in as it is if asked to; else it may indent its lines like the one at the cursor."""
+    resolves_preview: bool = False
+    """Asks for an item's documentation when the user comes to it."""
+    popup_markdown: bool = False
     asks: bool = False
     """Shows a question with buttons and sends the answer back."""
     progress: bool = False
@@ -49,6 +54,9 @@ def read_client(params: lsp.InitializeParams, encoding: Encoding) -> Client:
     window = capabilities.window or lsp.WindowClientCapabilities()
     action = document.code_action or lsp.CodeActionClientCapabilities()
     completion = document.completion or lsp.CompletionClientCapabilities()
+    item = completion.completion_item or lsp.ClientCompletionItemOptions()
+    modes = item.insert_text_mode_support.value_set if item.insert_text_mode_support else ()
+    lazy = item.resolve_support.properties if item.resolve_support else ()
     hover = document.hover or lsp.HoverClientCapabilities()
     resolved = action.resolve_support.properties if action.resolve_support else ()
     return Client(
@@ -56,7 +64,10 @@ def read_client(params: lsp.InitializeParams, encoding: Encoding) -> Client:
         version=(params.client_info.version or "") if params.client_info else "",
         encoding=encoding,
         inline_completion=document.inline_completion is not None,
-        snippets=bool(completion.completion_item and completion.completion_item.snippet_support),
+        snippets=bool(item.snippet_support),
+        keeps_indent=lsp.InsertTextMode.AsIs in modes,
+        resolves_preview="documentation" in lazy,
+        popup_markdown=lsp.MarkupKind.Markdown in (item.documentation_format or ()),
         # There is no capability for the bare request. The one for its buttons tells apart the editors that
         # show them from those that never reply.
         asks=bool(window.show_message),

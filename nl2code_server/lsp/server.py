@@ -100,6 +100,12 @@ def _inline_completion() -> ModuleType:
     return inline_completion
 
 
+def _completion() -> ModuleType:
+    from .features import completion
+
+    return completion
+
+
 def _code_action() -> ModuleType:
     from .features import code_action
 
@@ -136,6 +142,8 @@ _FEATURES: dict[str, tuple[Callable[[], ModuleType], str, Any]] = {
         "inline_completion",
         lsp.InlineCompletionOptions(),
     ),
+    lsp.TEXT_DOCUMENT_COMPLETION: (_completion, "completion", lsp.CompletionOptions(resolve_provider=True)),
+    lsp.COMPLETION_ITEM_RESOLVE: (_completion, "resolve", None),
     lsp.TEXT_DOCUMENT_CODE_ACTION: (
         _code_action,
         "code_action",
@@ -177,6 +185,10 @@ def _initialize(ls: Server, params: lsp.InitializeParams) -> None:
     project = folders[0].uri if folders else params.root_uri or params.root_path or ""
     ls.session.begin(read_client(params, encoding), project)
     ls.session.configure(_taste(params.initialization_options))
+    if not ls.session.pops_up:
+        # Not even announced: the popup of an editor with ghost text would take its keys.
+        for method in (lsp.TEXT_DOCUMENT_COMPLETION, lsp.COMPLETION_ITEM_RESOLVE):
+            del ls.protocol.fm.features[method]
 
 
 def _initialized(ls: Server, _: lsp.InitializedParams) -> None:

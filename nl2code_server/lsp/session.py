@@ -70,6 +70,12 @@ class Session:
         """The settings in force."""
         return self._loaded.settings
 
+    @property
+    def pops_up(self) -> bool:
+        """Whether suggestions are offered in a popup: by default where there is no ghost text."""
+        surface = self.settings.surface
+        return surface in ("popup", "both") or (surface == "auto" and not self.client.inline_completion)
+
     def begin(self, client: Client, project: str) -> None:
         """Take note of who the client is."""
         self.client, self.project = client, project

@@ -29,7 +29,7 @@ async def test_what_is_advertised_to_whom() -> None:
         assert capabilities["inlineCompletionProvider"] is not None
         assert capabilities["codeActionProvider"]["resolveProvider"] is True
         assert capabilities["hoverProvider"] is True
-        assert "completionProvider" not in capabilities
+        assert capabilities["completionProvider"] == {"resolveProvider": True}
         assert sorted(capabilities["executeCommandProvider"]["commands"]) == [
             "nl2code.accept",
             "nl2code.alternatives",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LIMIT = 15.0
 """Seconds that a request may stay open."""
-_PAUSE = 0.075
+PAUSE = 0.075
 """Seconds that a request nobody asked for waits: most are taken back at the next keystroke."""
 
 # What stands on the last line of a comment or stub, or above the empty place below it: a comment mark, the end of a
@@ -33,7 +33,7 @@ async def inline_completion(ls: Server, params: lsp.InlineCompletionParams) -> l
         return lsp.InlineCompletionList(items=[])
     snapshot = document.snapshot()
     cursor = snapshot.to_point(params.position.line, params.position.character)
-    if not _may_ask(snapshot, cursor[0]):
+    if not may_ask(snapshot, cursor[0]):
         return lsp.InlineCompletionList(items=[])
 
     # Most requests end above, at typing; only the others pay for a syntax tree and for what makes suggestions.
@@ -48,7 +48,7 @@ async def inline_completion(ls: Server, params: lsp.InlineCompletionParams) -> l
     if found is None or not found.fires or not ghost.fits(snapshot, found, cursor):
         return lsp.InlineCompletionList(items=[])
     if not invoked and (snapshot.uri, found.text) not in session.decisions:
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(PAUSE)
     job = Job(
         snapshot,
         found,
@@ -59,7 +59,7 @@ async def inline_completion(ls: Server, params: lsp.InlineCompletionParams) -> l
     return lsp.InlineCompletionList(items=await ghost.items(ls, document, job, cursor, seconds=LIMIT))
 
 
-def _may_ask(snapshot: Snapshot, row: int) -> bool:
+def may_ask(snapshot: Snapshot, row: int) -> bool:
     """Tell, from one line, whether an instruction can end at a row or above it with blank lines between."""
     while row > 0 and not snapshot.lines[row].strip():
         row -= 1
