@@ -231,7 +231,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     "nl2code_server.lang.validate": {"compile": "asks CPython whether it accepts the file; never runs it"},
     "nl2code_server.lsp.faststart": {"importlib": "imports lsprotocol by names written in it"},
     "nl2code_model.bench.client": {"subprocess": "starts the hosts that it measures"},
-    "nl2code_model.bench.decode": {"importlib": "asks for the versions of what it measures"},
     "nl2code_model.bench.roofline": {"subprocess": "reads a GPU's memory in a process that gives it back"},
     "nl2code_model.bench.server": {
         "importlib": "asks which servers are there to compare with",
