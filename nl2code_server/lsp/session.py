@@ -109,6 +109,8 @@ class Session:
         """Make suggestions, telling the client what goes on. A missing model is offered for download."""
 
         def tell(stage: str) -> None:
+            if task not in self._working:
+                return  # others wait by now for the work that this request began
             self._host_starts(False)
             self.board.begin(task, State.WORKING, stage)
             if on_stage is not None:

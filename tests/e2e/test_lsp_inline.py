@@ -230,4 +230,5 @@ async def test_a_slow_model_does_not_hold_the_request_and_its_work_is_not_lost()
             while not items and time.monotonic() - started < 5:
                 items = (await editor.ask(AUTOMATIC)[1])["items"]
             assert len(items) == 1
+            assert not editor.statuses[-1]["busy"]
         assert len(fake.chats) == 1
