@@ -40,6 +40,7 @@ def item(one: Shown, client: Client, number: int) -> lsp.CompletionItem | None:
     text = made if keeps or not client.snippets else _indented_by_editor(made, indent)
     if text is None:
         return None
+    snippet = client.snippets and text != line  # Neovim 0.11 stumbles over an empty one
     edit = _at_cursor(one.snapshot, one.cursor, text)
     beside = (*imports, *(block.beside_spread() if spread else block.beside_whole()))
     return lsp.CompletionItem(
@@ -49,9 +50,9 @@ def item(one: Shown, client: Client, number: int) -> lsp.CompletionItem | None:
         documentation=None if client.resolves_preview else preview(one.suggestion.code, client),
         sort_text=f"  {number}",
         filter_text=line[edit.start[1] : column].decode() or None,
-        insert_text_format=lsp.InsertTextFormat.Snippet if client.snippets else None,
+        insert_text_format=lsp.InsertTextFormat.Snippet if snippet else None,
         insert_text_mode=lsp.InsertTextMode.AsIs if client.keeps_indent else None,
-        text_edit=_converted(one.snapshot, edit, _escaped(edit.text) if client.snippets else edit.text),
+        text_edit=_converted(one.snapshot, edit, _escaped(edit.text) if snippet else edit.text),
         additional_text_edits=[_converted(one.snapshot, extra, extra.text) for extra in beside] or None,
         command=accepts(one.suggestion),
         data={"id": one.suggestion.id},

@@ -66,8 +66,12 @@ def _vscode(editor: Door, item: Json) -> None:
 def _neovim(editor: Door, item: Json) -> None:
     """The word goes, additional edits are made; then comes the snippet, each of its lines indented like the first."""
     assert editor.client.encoding == "utf-8"
-    assert item["insertTextFormat"] == SNIPPET  # of other text it would take the first word
-    assert "\r" not in item["textEdit"]["newText"]
+    new = item["textEdit"]["newText"]
+    if item.get("insertTextFormat") == SNIPPET:
+        assert new  # its parser takes no empty snippet
+    else:
+        assert not re.search(r"\s", new)  # it would take the first word alone
+    assert "\r" not in new
     at = _around(editor, item)
     line = editor.text[:at].rpartition("\n")[2]
     base = line[: len(line) - len(line.lstrip())]
