@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nl2code_model.host.engine import Chunk, Counts, EngineFailed, Generation, PromptTooLong, Usage
 from nl2code_model.host.serve import Options, run_engine
+from nl2code_server.errors import HostError
 
 DEFAULT_SCRIPT = ("def", " gcd", "(a, b):", "\n    ", "return", " a")
 
@@ -41,6 +42,8 @@ class FakeEngine:
         """Be done."""
 
     async def use_adapter(self, name: str, folder: Path | None) -> None:
+        if name == "refused":
+            raise HostError("the adapter does not fit this model")
         self.adapter = name
 
     async def metrics(self) -> str:

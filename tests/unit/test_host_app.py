@@ -28,6 +28,7 @@ ROUTES = [
     ("GET", "/health"),
     ("GET", "/metrics"),
     ("POST", "/shutdown"),
+    ("POST", "/adapter"),
     ("GET", "/"),
     ("GET", "/docs"),
     ("OPTIONS", "/v1/chat/completions"),
@@ -317,3 +318,46 @@ async def test_shutdown_is_asked_for_by_post() -> None:
         assert not host.host.stopping.is_set()
         assert (await host.http.post("/shutdown")).status_code == 202
         assert host.host.stopping.is_set()
+
+
+async def test_an_engine_that_continues_no_answer_gets_none_to_continue() -> None:
+    for prefill in (True, False):
+        engine = FakeEngine(prefill=prefill, adapter="mine")
+        async with running(engine) as host:
+            client = ChatClient(Endpoint(f"http://127.0.0.1:{host.port}/v1", TOKEN), request_timeout=10)
+            found = await client.capabilities()
+            assert (found.server, found.prefill, found.adapter) == ("nl2code", prefill, "mine")
+            request = ChatRequest(({"role": "user", "content": "hi"},), prefill="```python\n")
+            async with aclosing(client.stream(request)) as pieces:
+                assert [piece async for piece in pieces]
+            await client.close()
+        assert engine.asked[0].prefill == ("```python\n" if prefill else "")
+
+
+async def test_an_adapter_is_put_in_force_and_taken_off() -> None:
+    engine = FakeEngine()
+    async with running(engine) as host:
+        for sent, now in (({"name": "mine", "folder": "/a/b"}, "mine"), ({}, "")):
+            response = await host.http.post("/adapter", json=sent)
+            assert (response.status_code, response.json()) == (200, {"adapter": now})
+            [entry] = (await host.http.get("/v1/models")).json()["data"]
+            assert entry["adapter"] == now
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "said"),
+    [
+        (b"{", 400, "not JSON"),
+        (b"[]", 400, "not a JSON object"),
+        (b'{"name": "x"}', 400, "together"),
+        (b'{"name": "x", "folder": "relative"}', 400, "full path"),
+        (b'{"name": 1, "folder": "/a"}', 400, "must be a string"),
+        (b'{"path": "/a"}', 400, "unknown field"),
+        (b'{"name": "refused", "folder": "/a"}', 409, "does not fit"),
+    ],
+)
+async def test_an_adapter_that_cannot_be_used_is_told(sent: bytes, status: int, said: str) -> None:
+    async with running(FakeEngine()) as host:
+        response = await host.http.post("/adapter", content=sent)
+    assert response.status_code == status
+    assert said in response.json()["error"]["message"]

@@ -170,5 +170,17 @@ def test_what_cannot_be_served_is_told_with_its_fix(
     assert caught.value.fix
 
 
+@pytest.mark.parametrize(
+    ("options", "engine"),
+    [
+        (Options(model="somebody/some-model"), "torch"),
+        (Options(model=str(Path(__file__).parent)), "torch"),
+        (Options(engine="torch", model="somebody/some-model", device="cpu"), "torch"),
+    ],
+)
+def test_a_model_that_only_one_engine_can_load_chooses_it(options: Options, engine: str) -> None:
+    assert choose_engine(options).name == engine
+
+
 def _runtime_folder() -> Path:
     return Path(os.environ["NL2CODE_HOME"]) / "run"

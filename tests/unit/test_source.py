@@ -111,6 +111,7 @@ def written(name: str, data: bytes) -> Callable[[Path], object]:
         (with_tokenizer_code, r"trust_remote_code"),
         (configured(_attn_implementation_internal="evil/kernel"), r"sets _attn_implementation_internal"),
         (configured(text_config={"list": [{"_x": 1}]}), r"sets _x"),
+        (configured(_sliding_window_pattern="evil"), r"sets _sliding_window_pattern"),
         (pickled, r"pytorch_model\.bin: pickle files can run code and are never loaded"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"has no model\.safetensors"),
         (outside, r"names '\.\./model\.safetensors', which is no file of its own"),

@@ -312,6 +312,71 @@ async def test_its_figures(llama: TorchEngine) -> None:
     assert f"nl2code_torch_steps_total {llama._steps}" in figures
 
 
+# --- other families, as they come from the library, untrained ---
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "bart": {
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 48,
+        "decoder_ffn_dim": 48,
+        "max_position_embeddings": 256,
+        "decoder_start_token_id": 1,
+        "forced_bos_token_id": 5,
+        "forced_eos_token_id": None,
+        "init_std": 0.5,
+    },
+    "gemma3_text": {**SMALL, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 128},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256},
+    "gpt_neox": SMALL,
+    "mistral": {**SMALL, "num_key_value_heads": 2, "sliding_window": 128},
+    "phi3": {**SMALL, "num_key_value_heads": 2},
+    "qwen3": {**SMALL, "num_key_value_heads": 2, "head_dim": 16},
+    "starcoder2": {**SMALL, "num_key_value_heads": 2},
+}
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+async def test_other_families_say_what_transformers_says(
+    kind: str, tiny_llama: Tiny, tiny_t5: Tiny, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    auto: Any = AutoModelForSeq2SeqLM if kind == "bart" else AutoModelForCausalLM
+    words = (tiny_t5 if kind == "bart" else tiny_llama).folder
+    shutil.copytree(words, tmp_path / kind, ignore=shutil.ignore_patterns("*.safetensors", "*config.json"))
+    shutil.copy(words / "tokenizer_config.json", tmp_path / kind)
+    torch.manual_seed(3)
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = AutoConfig.for_model(kind, **FAMILIES[kind], **special, vocab_size=500, initializer_range=0.5)
+    made = auto.from_config(config)
+    made.save_pretrained(tmp_path / kind)
+    async with running(tmp_path / kind) as engine:
+        asked = [Generation((Message("user", text),), max_tokens=20) for text in ("one", "two and more", "3")]
+        texts = [texts[0] for texts, *_ in await asyncio.gather(*(answer(engine, each) for each in asked))]
+        assert engine.context == {"gemma3_text": 128, "mistral": 128}.get(kind, 256)
+        assert engine._loaded
+        model: Any = engine._loaded.model
+        for each, text in zip(asked, texts, strict=True):
+            prompt = torch.tensor([await engine.prompt(each)])
+            out = model.generate(prompt, do_sample=False, max_new_tokens=20, return_dict_in_generate=True)
+            new = out.sequences[0] if kind == "bart" else out.sequences[0, prompt.shape[1] :]
+            expected = engine._loaded.tokenizer.decode(new, skip_special_tokens=True)
+            shown, told = (each.replace("\ufffd", "") for each in (text, expected))  # broken characters
+            assert shown == told != ""
+
+
 # --- adapters ---
 
 

@@ -205,3 +205,8 @@ def test_answers_come_by_whole_characters() -> None:
     assert "".join(pieces) == "aé请😀 b"
     assert [piece for piece in pieces if piece] == ["a", "é", "请", "😀", " ", "b"]
     assert answer.feed(text.tokenizer.token_to_id("<|end|>")) == ""
+    half, *_ = text.text_tokens("é")
+    assert [answer.feed(half), answer.rest()] == ["", ""]
+    # Bytes that never become a character do not hold up what follows.
+    told = "".join(answer.feed(half) for _ in range(20)) + answer.feed(text.text_tokens("x")[0])
+    assert told.endswith("x") and told.strip("\ufffd") == "x"

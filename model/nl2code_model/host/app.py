@@ -18,7 +18,7 @@ from nl2code_server.endpoint.runtime import PROTOCOL
 from nl2code_server.errors import HostError
 
 from .api import BadRequest, error_body, parse_adapter
-from .completions import Activity, Completions
+from .completions import BODY_TIMEOUT, Activity, Completions, Gone, error_response, read_body
 from .engine import Engine
 from .guard import Guard
 from .turns import Turns
@@ -61,11 +61,13 @@ class Host:
     async def _adapter(self, request: Request) -> Response:
         """Put the adapter in a folder of this machine in force; no folder takes it off."""
         try:
-            name, folder = parse_adapter(await request.body())
-            await self.engine.use_adapter(name, folder)
-        except BadRequest as error:
-            body = error_body(str(error), "invalid_request_error", error.param, error.code)
-            return JSONResponse(body, 400)
+            async with asyncio.timeout(BODY_TIMEOUT):
+                body = await read_body(request.receive)
+            await self.engine.use_adapter(*parse_adapter(body))
+        except (BadRequest, TimeoutError) as error:
+            return error_response(error)
+        except Gone:
+            return Response(status_code=400)  # nobody reads it
         except HostError as error:
             return JSONResponse(error_body(str(error), "engine_error", code="adapter_refused"), 409)
         return JSONResponse({"adapter": self.engine.adapter})

@@ -66,14 +66,14 @@ class Completions:
         """Answer one request and say how it ended."""
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
-                body = await _read(receive)
+                body = await read_body(receive)
             chat = parse_chat(body, self._engine.model)
             work = self._stream(chat, send) if chat.stream else self._whole(chat, scope, receive, send)
             stayed = await _while_there(receive, work)
         except Exception as error:
-            if isinstance(error, _Gone):
+            if isinstance(error, Gone):
                 return "cancelled"
-            response = _error_response(error)
+            response = error_response(error)
             if send.started:
                 await send.event(bytes(response.body))
                 await send.end()
@@ -106,7 +106,7 @@ class Completions:
         }
 
 
-class _Gone(Exception):
+class Gone(Exception):
     """The client has left, or stopped reading."""
 
 
@@ -122,7 +122,7 @@ class _Patient:
             async with asyncio.timeout(SEND_TIMEOUT):
                 await self._send(message)
         except (TimeoutError, OSError) as error:
-            raise _Gone from error
+            raise Gone from error
 
     async def event(self, data: bytes) -> None:
         if not self.started:
@@ -138,13 +138,13 @@ class _Patient:
         await self({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _read(receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes:
     """Read a request's body, up to the limit."""
     body = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Gone
+            raise Gone
         body += bytes(message.get("body", b""))
         if len(body) > MAX_BODY:
             raise BadRequest(f"the body is longer than {MAX_BODY} bytes", code="body_too_large")
@@ -185,7 +185,7 @@ async def _gather(
     return chunks, usage
 
 
-def _error_response(error: Exception) -> JSONResponse:
+def error_response(error: Exception) -> JSONResponse:
     """Say in OpenAI's shape what went wrong."""
     invalid, later = "invalid_request_error", {"Retry-After": str(RETRY_AFTER)}
     match error:

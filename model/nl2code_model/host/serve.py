@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import uvicorn
@@ -102,7 +101,15 @@ def _wants_torch(options: Options) -> bool:
     if options.device in ("cuda", "mps") or not is_file_name(options.model):
         return True
     gpu = any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/kfd"))
-    return options.device == "auto" and gpu and find_spec("torch") is not None
+    if options.device != "auto" or not gpu:
+        return False
+    from .torch_load import require_libraries
+
+    try:
+        require_libraries()
+    except HostError:
+        return False
+    return True
 
 
 async def _run(

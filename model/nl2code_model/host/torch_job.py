@@ -63,15 +63,16 @@ class Candidate:
         self._logprob += logprob
         self.job.tokens += 1
         counts.generated_tokens += 1
+        ended = token in self._ends
+        last = ended or self._left == 0
+        text = self._stop.feed("" if ended else self._answer.feed(token))
+        if last and not self._stop.found:
+            text += self._stop.feed(self._answer.rest())
         reason: FinishReason = ""
-        if token in self._ends:
-            text, reason = self._stop.rest(), "stop"
-        else:
-            text = self._stop.feed(self._answer.feed(token))
-            if self._stop.found:
-                reason = "stop"
-            elif self._left == 0:
-                text, reason = text + self._stop.rest(), "length"
+        if self._stop.found:
+            reason = "stop"
+        elif last:
+            text, reason = text + self._stop.rest(), "stop" if ended else "length"
         # Tokens whose text is held back go with the piece that shows it.
         if text or reason:
             shown = self._logprob if self.job.generation.logprobs else None

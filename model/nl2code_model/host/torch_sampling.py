@@ -37,7 +37,7 @@ class Sampler:
         upto = values.cumsum(-1)
         # A token belongs to the nucleus while the likelier ones do not fill it.
         upto = upto[: int((upto - values < self._top_p).sum())]
-        at = torch.rand((), generator=self._random, dtype=torch.float64).to(upto) * upto[-1]
+        at = torch.rand((), generator=self._random).to(upto.device) * upto[-1]
         return tokens[torch.searchsorted(upto, at).clamp(max=len(upto) - 1)]
 
 

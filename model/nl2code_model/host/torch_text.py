@@ -10,6 +10,9 @@ from .engine import ChatNotSupported, Generation
 
 DECODED_BEFORE = 8
 """Tokens of the prompt that an answer's first token is decoded with: some tokenizers drop a leading space."""
+BROKEN = "\ufffd"
+LONGEST_CHARACTER = 8
+"""Tokens after which bytes that make up no character are shown as broken."""
 LONGEST_TEMPLATE = 1 << 16
 """Characters that a chat template may add to a chat."""
 
@@ -111,11 +114,28 @@ class Answer:
     """Text of an answer, token by token; a character that takes several tokens comes with its last."""
 
     def __init__(self, tokenizer: Any, before: Sequence[int]) -> None:
-        from tokenizers.decoders import DecodeStream
-
         self._tokenizer = tokenizer
-        self._stream = DecodeStream(ids=list(before), skip_special_tokens=True)
+        self._tokens = list(before)
+        self._from = 0
+        """Where decoding starts: some tokens early, as the first token of a text may lose its space."""
+        self._shown = len(before)
 
     def feed(self, token: int) -> str:
         """Take a token and return the text that it completes."""
-        return self._stream.step(self._tokenizer, token) or ""
+        self._tokens.append(token)
+        text = self._pending()
+        if text.endswith(BROKEN) and len(self._tokens) - self._shown < LONGEST_CHARACTER:
+            return ""
+        self._from, self._shown = self._shown, len(self._tokens)
+        return text
+
+    def rest(self) -> str:
+        """Return what can still be shown once nothing more follows."""
+        return self._pending().rstrip(BROKEN)
+
+    def _pending(self) -> str:
+        both, shown = (
+            str(self._tokenizer.decode(self._tokens[self._from : end], skip_special_tokens=True))
+            for end in (len(self._tokens), self._shown)
+        )
+        return both[len(shown) :]

@@ -24,6 +24,8 @@ VALUE_TYPES = {"F32": 4, "F16": 2, "BF16": 2}
 MOSTLY = 0.99
 # Left behind in configs by older libraries, and without meaning for what is loaded.
 INERT = ("_name_or_path", "_num_labels", "_commit_hash", "_from_model_config")
+# Numbers that some architectures keep under such names.
+NUMBERS = ("_sliding_window_pattern", "_remove_final_layer_norm")
 
 Tell = Callable[[str], None]
 
@@ -127,12 +129,16 @@ def _refuse_code(folder: Path, config: Mapping[str, Any]) -> None:
     told = [config]
     if (folder / "tokenizer_config.json").is_file():
         told.append(read_json(folder / "tokenizer_config.json"))
-    if any(key == "auto_map" for each in told for key in _keys(each)):
+    if any(key == "auto_map" for each in told for key, _ in _entries(each)):
         raise ModelFileError(
             f"the model in {folder} needs Python code of its own (trust_remote_code), which is never run",
             "use a model of an architecture that transformers has",
         )
-    private = sorted(key for key in _keys(config) if key.startswith("_") and key not in INERT)
+    private = sorted(
+        key
+        for key, value in _entries(config)
+        if key.startswith("_") and key not in INERT and not (key in NUMBERS and isinstance(value, int | None))
+    )
     if private:
         raise ModelFileError(
             f"{folder / 'config.json'} sets {private[0]}, which is internal to the library",
@@ -140,14 +146,14 @@ def _refuse_code(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def _keys(value: Any) -> Iterator[str]:
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield str(key)
-            yield from _keys(inner)
+            yield key, inner
+            yield from _entries(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _keys(inner)
+            yield from _entries(inner)
 
 
 def _meaningful(value: Any) -> Any:
