@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from nl2code_server import __version__
 from nl2code_server.endpoint.runtime import PROTOCOL
-from nl2code_server.errors import HostError
+from nl2code_server.errors import Nl2CodeError
 
 from .api import BadRequest, error_body, parse_adapter
 from .completions import BODY_TIMEOUT, Activity, Completions, Gone, error_response, read_body
@@ -68,7 +68,7 @@ class Host:
             return error_response(error)
         except Gone:
             return Response(status_code=400)  # nobody reads it
-        except HostError as error:
+        except Nl2CodeError as error:
             return JSONResponse(error_body(str(error), "engine_error", code="adapter_refused"), 409)
         return JSONResponse({"adapter": self.engine.adapter})
 

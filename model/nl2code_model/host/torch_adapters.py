@@ -50,6 +50,8 @@ class Adapters:
 
     def take_off(self) -> None:
         """Leave the model as it was made."""
+        if not self._current:
+            return
         previous, self._current = self._current, ""
         self._activate("")
         self._delete(previous)

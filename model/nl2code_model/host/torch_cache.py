@@ -124,8 +124,9 @@ class Places:
 
     def take_copy(self, source: int, tokens: int) -> int:
         """Take a free row and let it hold the first `tokens` that another holds."""
-        row = self._free.pop(0)
+        row = self._free[0]
         self._table.copy(source, row, tokens)
+        self._free.remove(row)
         self._held[row] = self._held[source][:tokens]
         return row
 

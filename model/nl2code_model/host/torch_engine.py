@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ KV_PART = 0.5
 STALL_TIMEOUT = 60.0
 """Seconds that a single step may take before the device counts as hung."""
 POLL = 5.0
+ACTION_TIMEOUT = 120.0
 STOP_TIMEOUT = 10.0
 FAILURES_UNTIL_REFUSAL = 3
 
@@ -139,11 +141,11 @@ class TorchEngine:
                 f"the adapter {generation.adapter!r} is not in force", f"in force is {self.adapter or 'none'}"
             )
         job = Job(generation)
-        self._beat = time.monotonic()
+        asked = time.monotonic()
         self._inbox.put(job)
         try:
             while True:
-                item = await self._next(job)
+                item = await self._next(job, asked)
                 if isinstance(item, Exception):
                     raise item
                 yield item
@@ -193,19 +195,19 @@ class TorchEngine:
 
     # --- on the event loop ---
 
-    async def _next(self, job: Job) -> Chunk | Usage | Exception:
-        """Wait for a result as long as the worker makes steps."""
+    async def _next(self, job: Job, asked: float) -> Chunk | Usage | Exception:
+        """Wait for a result as long as the worker makes steps; an idle one has made none for long."""
         while True:
             try:
                 async with asyncio.timeout(min(POLL, self.stall_timeout)):
                     return await job.sent.get()
             except TimeoutError as error:
-                if time.monotonic() - self._beat > self.stall_timeout:
+                if time.monotonic() - max(self._beat, asked) > self.stall_timeout:
                     self._failure = f"torch gave no sign for {self.stall_timeout:.0f} s"
                     raise EngineFailed(self._failure, "restart the model host") from error
 
     async def _in_worker(self, action: Callable[[], Any]) -> Any:
-        """Let the worker do something between answers, and return what comes of it."""
+        """Let the worker do something when no answer is under way, and return what comes of it."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
 
@@ -214,15 +216,22 @@ class TorchEngine:
                 done.set_exception(error) if error else done.set_result(result)
 
         def act() -> None:
+            if done.cancelled():
+                return
             result, error = None, None
             try:
                 result = action()
             except Exception as caught:
                 error = caught
-            loop.call_soon_threadsafe(settle, result, error)
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(settle, result, error)
 
         self._inbox.put(act)
-        return await done
+        try:
+            async with asyncio.timeout(ACTION_TIMEOUT):
+                return await done
+        except TimeoutError as error:
+            raise HostError(f"the model was busy for {ACTION_TIMEOUT:.0f} s", "try again") from error
 
     # --- in the worker ---
 
@@ -253,7 +262,7 @@ class TorchEngine:
         self._adapters = Adapters(loaded.model)
         self._loaded = loaded
         shown = str(loaded.dtype).removeprefix("torch.")
-        log.warning("%s in %s, context %d, %d at once", loaded.device, shown, self.context, at_once)
+        log.info("%s in %s, context %d, %d at once", loaded.device, shown, self.context, at_once)
 
     def _work(self) -> None:
         """Make steps as long as there is something to do, and wait for requests otherwise."""
