@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from nl2code_server.lang import syntax
 from nl2code_server.lang.document import Document, Snapshot
 
