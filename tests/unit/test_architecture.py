@@ -232,10 +232,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "nl2code_server.lsp.faststart": {"importlib": "imports lsprotocol by names written in it"},
     "nl2code_model.bench.client": {"subprocess": "starts the hosts that it measures"},
     "nl2code_model.bench.roofline": {"subprocess": "reads a GPU's memory in a process that gives it back"},
-    "nl2code_model.bench.server": {
-        "importlib": "asks which servers are there to compare with",
-        "subprocess": "starts the servers that it measures",
-    },
+    "nl2code_model.bench.server": {"subprocess": "starts the servers that it measures"},
     "nl2code_model.evaluate.client": {"subprocess": "starts the language server that it measures"},
     "nl2code_model.evaluate.product": {"subprocess": "stops the model host that the measured server started"},
     "nl2code_model.evaluate.isolate": {"subprocess": "starts the process that runs hidden tests"},

@@ -6,7 +6,6 @@ process; a value is the median of its session, a result the median of the sessio
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -91,10 +90,12 @@ def servers() -> list[Server]:
         Server("nl2code", (python, "-m", "nl2code_server")),
         Server("bare pygls", (python, "-c", BARE)),
     ]
-    others = {"jedi_language_server": "jedi-language-server", "pylsp": "python-lsp-server"}
-    for module, name in others.items():
-        if importlib.util.find_spec(module):
-            found.append(Server(name, (python, "-m", module), "textDocument/completion"))
+    scripts = {script.name: script.value for script in metadata.entry_points(group="console_scripts")}
+    for name, script in (("jedi-language-server", "jedi-language-server"), ("python-lsp-server", "pylsp")):
+        if script in scripts:
+            module, function = scripts[script].split(":")
+            start = f"from {module} import {function}; {function}()"
+            found.append(Server(name, (python, "-c", start), "textDocument/completion"))
     return found
 
 
