@@ -59,7 +59,9 @@ class Settings:
     )
     request_timeout: int = _setting(120, "Seconds that one generation may take.", low=1, high=3600)
     max_tokens: int = _setting(512, "Longest suggestion, in tokens.", low=16, high=8192)
-    context_tokens: int = _setting(0, "Longest prompt, in tokens; 0 chooses by hardware.", low=0, high=131072)
+    context_tokens: int = _setting(
+        0, "Tokens of the file in the prompt; 0 is 400 on the local host, 2000 elsewhere.", low=0, high=131072
+    )
     mode: str = _setting(
         "auto",
         "What is taken for a request: any instruction comment, only marked ones, or none unasked.",
