@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -36,6 +37,9 @@ class Job:
     trigger: str = "automatic"
     fresh: bool = False
     """Ask again, by sampling, instead of taking a finished answer to the same prompt."""
+    modules: Mapping[str, Snapshot] = field(default_factory=dict)
+    """Modules of the project that the file imports, by the name that its import statement gives (`shop.prices`,
+    `.helpers`), as they are in open editors, else on disk."""
 
 
 @dataclass(frozen=True, slots=True)
