@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 EventKind = Literal[
     "offered",  # returned to the client
@@ -25,6 +25,7 @@ EventKind = Literal[
 ]
 Source = Literal["client", "inferred"]
 Status = Literal["verified", "valid", "failed"]
+Origin = Literal["greedy", "sample", "repair"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,8 @@ class CandidateRow:
     temperature: float = 0.0
     seed: int | None = None
     finish_reason: str = ""
+    origin: Origin = "greedy"
+    """How it came to be: the likeliest answer, one drawn at a temperature, or one asked for after a failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ def redact_all(value: Any, known: dict[str, str] | None = None) -> Any:
 
 _VERBATIM = {
     *("request_id", "candidate_id", "suggestion_id", "session_id", "file_id", "project_id"),
-    *("prompt_hash", "template_hash", "event", "source", "status", "checkpoint"),
+    *("prompt_hash", "template_hash", "event", "source", "status", "origin", "checkpoint"),
     *("kind", "surface", "trigger", "language", "outcome"),
 }
 

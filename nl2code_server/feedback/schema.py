@@ -87,5 +87,10 @@ _VERSION_1 = (
     "CREATE INDEX events_request ON events (request_id)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+_VERSION_2 = (
+    "ALTER TABLE candidates ADD COLUMN origin TEXT NOT NULL DEFAULT 'greedy'",
+    "UPDATE candidates SET origin = 'sample' WHERE temperature > 0",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
 """`MIGRATIONS[n]` takes a store from version n to n + 1. Those that were released never change."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sqlite3
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -431,6 +432,7 @@ def test_processes_that_start_together_make_one_store(path: Path, tmp_path: Path
 def test_migration_runs_once_and_all_or_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Store(path) as store:
         fill(store, 2)
+    known = len(schema.MIGRATIONS)
     bad = ("ALTER TABLE requests ADD COLUMN mood TEXT", "THIS IS NOT SQL")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, bad))
     with pytest.raises(StoreError):
@@ -441,7 +443,38 @@ def test_migration_runs_once_and_all_or_nothing(path: Path, monkeypatch: pytest.
         assert len(list(store.records())) == len(list(other.records())) == 2
         columns = [row["name"] for row in store._connection.execute("PRAGMA table_info(requests)")]
         assert columns.count("mood") == 1
-        assert store._connection.execute("PRAGMA user_version").fetchone()[0] == 2
+        assert store._connection.execute("PRAGMA user_version").fetchone()[0] == known + 1
+
+
+def test_a_store_of_version_1_is_brought_up_to_date_with_its_rows(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        for statement in schema.MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        rows: list[tuple[str, AnyRow]] = [
+            ("requests", request_row()),
+            ("candidates", candidate_row()),
+            ("candidates", candidate_row("c2", choice_index=1, temperature=0.8)),
+        ]
+        for table, row in rows:
+            values = {
+                name: json.dumps(value) if isinstance(value, list | dict) else value
+                for name, value in asdict(row).items()
+                if name != "origin"
+            }
+            names = ", ".join(f'"{name}"' for name in values)
+            marks = ", ".join("?" * len(values))
+            connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
+    connection.close()
+    with Store(path) as store:
+        (record,) = store.records()
+        assert [candidate.origin for candidate in record.candidates] == ["greedy", "sample"]
+        assert store.add([candidate_row("c3", origin="repair"), event_row("accepted", "c3")]) == []
+        (record,) = store.records()
+        assert record.candidates[0].origin == "greedy"
+        assert {candidate.origin for candidate in record.candidates} == {"greedy", "sample", "repair"}
 
 
 @posix
