@@ -7,7 +7,7 @@ import builtins
 import re
 import symtable
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -131,12 +131,20 @@ def _tables(top: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
         stack.extend(table.get_children())
 
 
-def missing_imports(names: Iterable[str], code: str = "") -> dict[str, str]:
-    """Return, for well-known names of the standard library, the line that imports each.
+def missing_imports(
+    names: Iterable[str], code: str = "", project: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the line that imports each name: from `project`, which has such lines, or the standard library.
 
     `code` is where they are used; it decides between a module and its member of the same name (`datetime.now()`).
     """
-    return {name: line for name in names if (line := _import_line(name, code))}
+    known = project or {}
+    return {name: line for name in names if (line := known.get(name) or _import_line(name, code))}
+
+
+def well_known(name: str) -> bool:
+    """Tell whether a name alone says which module of the standard library it comes from."""
+    return name in _SOURCES or name in _MODULES
 
 
 def _import_line(name: str, code: str) -> str:

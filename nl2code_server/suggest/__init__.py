@@ -12,6 +12,7 @@ from ..lang.document import Snapshot
 from ..lang.instruction import Instruction
 from ..lang.placement import Placement
 from ..lang.validate import Check
+from ..lang.versions import Version
 
 Status = Literal["verified", "valid", "failed"]
 
@@ -27,6 +28,22 @@ class ExampleRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the project around a file. All of it was read, nothing was run."""
+
+    python: Version | None = None
+    """The oldest Python that the project supports, if it says."""
+    environment: str = ""
+    """The folder of its virtual environment; empty if none was found."""
+    importable: frozenset[str] = frozenset()
+    """Top-level names of the standard library, the project and that environment."""
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    """Public names that one module of the project defines, and the line that imports each into this file."""
+    quotes: str = ""
+    """The quote that the file uses throughout; empty if it has no habit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """What is asked, and where: everything that a suggestion depends on besides the settings."""
 
@@ -39,7 +56,8 @@ class Job:
     """Ask again, by sampling, instead of taking a finished answer to the same prompt."""
     modules: Mapping[str, Snapshot] = field(default_factory=dict)
     """Modules of the project that the file imports, by the name that its import statement gives (`shop.prices`,
-    `.helpers`), as they are in open editors, else on disk."""
+    `.helpers`), as they are in open editors, else on disk; then those that these import, by their absolute name."""
+    known: Known = Known()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ..lang import Edit
+from ..lang.document import Snapshot
 from ..lang.examples import Example, find_examples
+from ..lang.imports import unknown_imports
 from ..lang.names import insert_imports, missing_imports, undefined
 from ..lang.placement import Placement
+from ..lang.quotes import conform
 from ..lang.splice import apply, splice
 from ..lang.unit import Frame, Unit, extract
 from ..lang.validate import Check, validate
+from ..lang.versions import too_new, written
 from . import ExampleRun, Job, Status
 from .generate import Answer
 from .program import runnable
@@ -24,7 +28,7 @@ from .verify import verify
 _ONE_AT_A_TIME = threading.Lock()
 
 # A candidate that fails one of these is offered on request alone, marked failed.
-_SOFT = ("names", "duplicate", "examples")
+_SOFT = ("names", "imports", "python", "duplicate", "examples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +112,37 @@ def _in_file(job: Job, placement: Placement, bare: Candidate, unit: Unit, commen
 def _checked(job: Job, placement: Placement, bare: Candidate, unit: Unit, comment: str) -> Candidate:
     snapshot = job.snapshot
     before = snapshot.text
-    edits = edits_for(job, placement, unit.code, (), comment=comment)
-    missing = missing_imports(undefined(before, apply(snapshot, edits)), unit.code)
+    code = conform(unit.code, job.known.quotes)
+    edits = edits_for(job, placement, code, (), comment=comment)
+    missing = missing_imports(undefined(before, apply(snapshot, edits)), code, job.known.definitions)
     imports = _new_lines(before, (*unit.imports, *missing.values()))
-    edits = edits_for(job, placement, unit.code, imports, comment=comment)
+    edits = edits_for(job, placement, code, imports, comment=comment)
     unknown = undefined(before, apply(snapshot, edits))
     checks = (
         *validate(snapshot, edits, placement),
         Check("names", not unknown, f"not defined: {', '.join(unknown)}" if unknown else ""),
+        *_suits_project(job, snapshot.edited(edits)),
     )
-    return replace(bare, code=unit.code, imports=imports, edits=edits, checks=checks)
+    return replace(bare, code=code, imports=imports, edits=edits, checks=checks)
+
+
+def _suits_project(job: Job, after: Snapshot) -> tuple[Check, ...]:
+    """Check a file against the Python that its project supports and the packages that it has."""
+    known, checks = job.known, []
+    if known.python:
+        newer = too_new(job.snapshot.text, after.text, known.python)
+        detail = f"{', '.join(newer)}; the project supports {written(known.python)}" if newer else ""
+        checks.append(Check("python", not newer, detail))
+    if not known.importable:
+        return tuple(checks)
+    missing = unknown_imports(job.snapshot, after, known.importable)
+    wanted = [name for name in missing if name.lower() in job.instruction.text.lower()]
+    detail = f"not installed in the project's environment: {', '.join(missing)}" if missing else ""
+    if missing and not known.environment:
+        detail = f"no environment of the project was found to look for {', '.join(missing)}"
+    # A package that the user names may be about to be installed.
+    ok = not known.environment or len(wanted) == len(missing)
+    return (*checks, Check("imports", ok, detail))
 
 
 async def _verified(job: Job, placement: Placement, candidate: Candidate, sandbox: Sandbox) -> Candidate:
