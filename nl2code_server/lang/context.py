@@ -1,22 +1,48 @@
-"""What the model should see of the file, within a budget: imports, what the file defines, the code around."""
+"""What the model should see besides the instruction, within a budget: the file and what it builds on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from . import style
 from .document import Snapshot
 from .instruction import Instruction
 from .outline import top_level
 from .placement import Placement
+from .relevant import Module, Piece, pieces, rendered, spoken_of, within
+from .signatures import members, symbols
+from .similar import Snippet
+from .style import HouseStyle
+from .versions import Version
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
 
 BYTES_PER_TOKEN = 3.2  # measured on Python with Qwen's tokenizer: 3.0 to 3.6
 _HEAD_LINES = 40
 
+Extent = Literal["project", "file", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What is known of the project around a file. All may be empty."""
+
+    modules: Mapping[str, Snapshot] = field(default_factory=dict)
+    """See `suggest.Job.modules`."""
+    others: Sequence[Module] = ()
+    """Modules that the file does not import and the instruction speaks of."""
+    accepted: Sequence[Snippet] = ()
+    """Earlier suggestions of this project that were kept, the most similar first."""
+    python: Version | None = None
+    """The oldest Python that the project supports."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Parts of a file, ready for the prompt. All may be empty."""
+    """Parts of a file and its project, ready for the prompt. All may be empty."""
 
     imports: str = ""
     outline: str = ""
@@ -26,22 +52,52 @@ class Context:
     head: str = ""
     """See `unit.Frame`."""
     depth: int = 0
+    project: str = ""
+    """What the file imports from the project, in short."""
+    others: str = ""
+    """What it does not import and the instruction speaks of."""
+    accepted: tuple[Snippet, ...] = ()
+    style: HouseStyle = field(default_factory=HouseStyle)
+    python: Version | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
         """Bytes of each part, for the log."""
-        parts = {name: getattr(self, name) for name in ("imports", "outline", "before", "after", "head")}
+        names = ("imports", "outline", "before", "after", "head", "project", "others")
+        parts = {name: getattr(self, name) for name in names}
+        parts["accepted"] = "".join(f"{one.instruction}{one.code}" for one in self.accepted)
         return {name: len(text.encode("utf-8", "replace")) for name, text in parts.items()}
 
 
-def collect(snapshot: Snapshot, instruction: Instruction, placement: Placement, *, tokens: int) -> Context:
-    """Choose what the model sees, the nearest first, in about `tokens` tokens. The heads around are never cut."""
-    budget = int(tokens * BYTES_PER_TOKEN)
+def collect(
+    snapshot: Snapshot,
+    instruction: Instruction,
+    placement: Placement,
+    *,
+    tokens: int,
+    around: Around | None = None,
+    extent: Extent = "project",
+) -> Context:
+    """Choose what the model sees, in about `tokens` tokens: what the instruction names, what is near, then the rest.
+
+    The heads around the code are never cut. `extent` says how far the model may see.
+    """
     head, first_row, depth = _head(snapshot, instruction, placement)
-    budget -= len(head)
+    if extent == "none":
+        return Context(head=head, depth=depth)
+    project = (around if extent == "project" else None) or Around()
+    budget = int(tokens * BYTES_PER_TOKEN) - len(head)
     imports, import_rows = _imports(snapshot)
-    imports = _within(imports, budget // 3)
+    imports = _within(imports, budget // 4)
     budget -= len(imports)
+
+    chosen = pieces(snapshot, instruction.text, project.modules, project.others)
+    taken = within(chosen, budget * 2 // 5)
+    imported, others = _split(taken, project.others)
+    budget -= len(imported) + len(others)
+    accepted = _snippets(project.accepted, budget // 3)
+    budget -= sum(len(one.instruction) + len(one.code) for one in accepted)
+
     start = min(first_row, instruction.start_row)
     skip = {row for row in import_rows if row < start}
     before, before_row = _before(snapshot, start, skip, budget * 2 // 3)
@@ -50,8 +106,31 @@ def collect(snapshot: Snapshot, instruction: Instruction, placement: Placement, 
     after, after_row = _after(snapshot, last + 1, budget // 2)
     budget -= len(after)
     shown = range(before_row, after_row)
-    outline = _outline(snapshot, shown, budget)
-    return Context(imports, outline, before, after, head, depth)
+    outline = _outline(snapshot, instruction, placement, shown, budget)
+    habits = style.house_style([snapshot, *project.modules.values()])
+    return Context(
+        imports, outline, before, after, head, depth, imported, others, accepted, habits, project.python
+    )
+
+
+def _split(taken: list[tuple[Piece, str]], others: Sequence[Module]) -> tuple[str, str]:
+    """Return what the file imports already, and what it does not: the latter changes with the instruction."""
+    names = {module.name for module in others}
+    return (
+        rendered([one for one in taken if one[0].module not in names]),
+        rendered([one for one in taken if one[0].module in names]),
+    )
+
+
+def _snippets(accepted: Sequence[Snippet], budget: int) -> tuple[Snippet, ...]:
+    """Return those that fit, the most similar first."""
+    found = []
+    for one in accepted:
+        budget -= len(one.instruction) + len(one.code)
+        if budget < 0:
+            break
+        found.append(one)
+    return tuple(found)
 
 
 def _text(snapshot: Snapshot, row: int) -> str:
@@ -105,18 +184,52 @@ def _after(snapshot: Snapshot, start: int, budget: int) -> tuple[str, int]:
     return "\n".join(lines).strip("\n"), row
 
 
-def _outline(snapshot: Snapshot, shown: range, budget: int) -> str:
-    """List the heads of definitions outside the rows shown, as far as they fit."""
-    heads: list[str] = []
-    for span in top_level(snapshot.tree):
-        if not span.name or span.start_row in shown:
+def _outline(
+    snapshot: Snapshot, instruction: Instruction, placement: Placement, shown: range, budget: int
+) -> str:
+    """Describe the class around and the definitions outside the rows shown: those named first, as far as they fit."""
+    found: dict[int, str] = {}
+    around = _class_around(snapshot, placement)
+    if around is not None and not (around.start_point.row in shown and around.end_point.row < shown.stop):
+        lines = [_text(snapshot, around.start_point.row).rstrip()]
+        lines += [f"    {line}" for line in members(around, private=True)]
+        text = _within_first("\n".join(lines), budget // 2)
+        found[around.start_point.row] = text
+        budget -= len(text) + 1
+    there = [one for one in symbols(snapshot.tree) if one.row not in shown and one.row not in found]
+    named = spoken_of(instruction.text, [one.name for one in there])
+    for one in sorted(there, key=lambda one: one.name not in named):
+        if placement.place == "stub" and placement.scope == (one.name,):
             continue
-        head = f"{_text(snapshot, span.head_row).rstrip()} ..."
-        budget -= len(head) + 1
-        if budget < 0:
-            break
-        heads.append(head)
-    return "\n".join(heads)
+        text = one.text if one.name in named else one.brief
+        if one.kind == "constant" and one.name not in named and one.name.upper() != one.name:
+            continue
+        if len(text) + 1 <= budget:
+            found[one.row] = text
+            budget -= len(text) + 1
+    return "\n".join(found[row] for row in sorted(found))
+
+
+def _class_around(snapshot: Snapshot, placement: Placement) -> Node | None:
+    """Return the outermost class around the code, if there is one and the tree has it whole."""
+    if not placement.scope:
+        return None
+    for node in snapshot.tree.root_node.named_children:
+        inner = node.child_by_field_name("definition") if node.type == "decorated_definition" else node
+        if inner is None or inner.type != "class_definition":
+            continue
+        name = inner.child_by_field_name("name")
+        if name is not None and (name.text or b"").decode("utf-8", "replace") == placement.scope[0]:
+            return inner
+    return None
+
+
+def _within_first(text: str, budget: int) -> str:
+    """Keep the first lines that fit."""
+    lines = text.split("\n")
+    while lines and sum(len(line) + 1 for line in lines) > budget:
+        lines.pop()
+    return "\n".join(lines)
 
 
 def _head(snapshot: Snapshot, instruction: Instruction, placement: Placement) -> tuple[str, int, int]:

@@ -1,7 +1,8 @@
 """The prompt: one of the two contracts that serving and tuning share. Text in, messages out.
 
-The stable part comes first and what changes last, so that a model host finds its prefix again: rules, then the
-file, then the instruction, then the lines of the file that the answer continues.
+The stable part comes first and what changes last, so that a model host finds its prefix again: rules, what the file
+imports of its project, the file, what the instruction brings in, the instruction, then the lines of the file that the
+answer continues.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 
 from .context import Context
 from .placement import Place, Placement
+from .style import DocstringForm
 from .unit import Frame
+from .versions import Version, written
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 
 RULES = (
     "You write Python code for one place in a file. Answer with one Python code block that holds only the new "
@@ -23,12 +26,29 @@ RULES = (
 
 FENCE = "```python\n"
 
+# What stands above each part, and what is asked. Every word costs a CPU some milliseconds.
+_PROJECT = "What the file imports from its project:"
+_FILE = "The file so far:"
+_BELOW = "Below the new code follows:"
+_OTHERS = "Also in the project; import what you use:"
+_ACCEPTED = "Code that was accepted in this project before:"
+_ANNOTATE = "Annotate all parameters and return values."
+_DOCSTRINGS: dict[DocstringForm, str] = {
+    "": "",
+    "line": "Give each function a short docstring.",
+    "google": "Give each function a docstring with Args and Returns (Google style).",
+    "numpy": "Give each function a docstring with Parameters and Returns (NumPy style).",
+    "sphinx": "Give each function a docstring with :param and :return: fields.",
+}
+_PYTHON = "The code must run on Python {version}."
 _WANTED: dict[Place, str] = {
     "module": "Write the Python code that this comment asks for:",
     "class": "Write the part of `{scope}` that this comment asks for:",
     "body": "Write the statements that this comment asks for, inside `{scope}`:",
     "stub": "Write the body of `{scope}`:",
 }
+_RECENT: Version = (3, 11)
+"""Models write for this Python and those before; only an older one need be told."""
 
 # Chat, fill-in-the-middle and tool tokens of the known model families: user text must not speak for the chat.
 _CONTROL = re.compile(
@@ -78,21 +98,38 @@ def _fenced(code: str) -> str:
     return f"{fence}python\n{code.rstrip()}\n{fence}"
 
 
-def _around(context: Context) -> str:
-    parts = []
-    if context.imports or context.outline or context.before:
-        code = "\n\n".join(part for part in (context.imports, context.outline, context.before) if part)
-        parts.append(f"The file so far:\n{_fenced(code)}")
-    if context.after:
-        parts.append(f"Below the new code follows:\n{_fenced(context.after)}")
-    return "\n\n".join(parts)
+def _around(context: Context) -> list[str]:
+    file = "\n\n".join(part for part in (context.imports, context.outline, context.before) if part)
+    titled = ((_PROJECT, context.project), (_FILE, file), (_BELOW, context.after), (_OTHERS, context.others))
+    parts = [f"{title}\n{_fenced(code)}" for title, code in titled if code]
+    if context.accepted:
+        shown = (f"{_comment(one.instruction)}\n{one.code.strip()}" for one in reversed(context.accepted))
+        code = "\n\n\n".join(shown)
+        parts.append(f"{_ACCEPTED}\n{_fenced(code)}")
+    return parts
+
+
+def _comment(text: str) -> str:
+    return "\n".join(f"# {line}".rstrip() for line in text.splitlines())
+
+
+def _habits(context: Context, placement: Placement) -> str:
+    """Say what the model would not do of itself, in one line."""
+    said = []
+    if placement.place in ("module", "class"):
+        if context.style.annotated:
+            said.append(_ANNOTATE)
+        said.append(_DOCSTRINGS[context.style.docstrings])
+    if context.python and context.python < _RECENT:
+        said.append(_PYTHON.format(version=written(context.python)))
+    return " ".join(one for one in said if one)
 
 
 def build(instruction: str, placement: Placement, context: Context) -> Prompt:
     """Render the prompt for one instruction."""
     wanted = _WANTED[placement.place].format(scope=".".join(placement.scope) or "this block")
     question = f"{wanted}\n\n{instruction}" if instruction else wanted
-    around = _around(context)
-    user = f"{around}\n\n{question}" if around else question
+    parts = [*_around(context), _habits(context, placement), question]
+    user = "\n\n".join(part for part in parts if part)
     frame = Frame(instruction, placement.place, placement.scope, context.head, context.depth)
     return Prompt((("system", RULES), ("user", defuse(user))), frame)

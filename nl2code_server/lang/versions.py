@@ -102,12 +102,11 @@ def _of_node(node: ast.AST, source: str) -> Iterator[tuple[str, Version]]:
         if kind == "TemplateStr":
             yield "a t-string", (3, 14)
         elif _nests_quotes(node, source):
-            yield "an f-string with its own quotes inside", (3, 12)
+            yield "an f-string with its own quotes or a backslash in its braces", (3, 12)
     elif isinstance(node, ast.arguments) and node.posonlyargs:
         yield "`/` among parameters", (3, 8)
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if node.func.id == "zip" and any(keyword.arg == "strict" for keyword in node.keywords):
-            yield "`zip(strict=…)`", (3, 10)
+    elif isinstance(node, ast.Call) and _zips_strictly(node):
+        yield "`zip(strict=…)`", (3, 10)
     if getattr(node, "type_params", None):
         yield "type parameters in brackets", (3, 12)
 
@@ -126,6 +125,11 @@ def _of_attribute(node: ast.Attribute) -> Iterator[tuple[str, Version]]:
         yield f"`.{node.attr}`", _METHODS[node.attr]
     if isinstance(node.value, ast.Name) and node.attr in (members := _LIBRARY.get(node.value.id, {})):
         yield f"{node.value.id}.{node.attr}", members[node.attr]
+
+
+def _zips_strictly(node: ast.Call) -> bool:
+    by_name = isinstance(node.func, ast.Name) and node.func.id == "zip"
+    return by_name and any(keyword.arg == "strict" for keyword in node.keywords)
 
 
 def _annotations(node: ast.AST) -> Iterator[ast.expr]:
@@ -166,14 +170,14 @@ def _parenthesised(node: ast.With | ast.AsyncWith, source: str) -> bool:
 
 
 def _nests_quotes(node: ast.AST, source: str) -> bool:
-    """Tell whether an f-string uses its own quotes inside its braces."""
+    """Tell whether an f-string has its own quotes or a backslash inside its braces."""
     segment = ast.get_source_segment(source, node)
     opening = re.match(r"[fFrR]{1,2}(\"\"\"|'''|\"|')", segment or "")
     if segment is None or opening is None:
         return False  # a part of a concatenation
     quote = opening[1]
     inner = segment[opening.end() : len(segment) - len(quote)]
-    return any(quote in part for part in re.findall(r"(?<!\{)\{([^{}]*)\}", inner))
+    return any(quote in part or "\\" in part for part in re.findall(r"(?<!\{)\{([^{}]*)\}", inner))
 
 
 def _names(node: ast.ImportFrom) -> set[str]:
