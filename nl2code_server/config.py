@@ -59,6 +59,12 @@ class Settings:
     )
     request_timeout: int = _setting(120, "Seconds that one generation may take.", low=1, high=3600)
     max_tokens: int = _setting(512, "Longest suggestion, in tokens.", low=16, high=8192)
+    budget_seconds: int = _setting(
+        30, "Seconds for all answers to one instruction; 0 is no limit.", low=0, high=3600
+    )
+    budget_tokens: int = _setting(
+        1500, "Tokens generated for one instruction, all answers together; 0 is no limit.", low=0, high=100000
+    )
     context_tokens: int = _setting(
         0, "Tokens of the file in the prompt; 0 is 400 on the local host, 2000 elsewhere.", low=0, high=131072
     )

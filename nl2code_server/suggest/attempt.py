@@ -18,18 +18,21 @@ from ..feedback.identity import new_id
 from ..lang.placement import Placement
 from ..lang.prompt import Prompt
 from . import Job, Outcome, Suggestion, Trace
-from .generate import GREEDY, Sampling, generate
+from .budget import Budget
+from .generate import generate
 from .judge import Candidate, examples_of, judge
 from .rank import order
 from .record import record
+from .tries import Try, lead_for, next_try
 
 if TYPE_CHECKING:
+    from ..endpoint.client import ChatClient
+    from ..feedback.events import Origin
     from .pipeline import Suggester
 
 log = logging.getLogger(__name__)
 
-TRIES = 5
-"""Answers at most for one instruction whose first answer cannot be used or fails its example."""
+_DOING: dict[Origin, str] = {"greedy": "generating", "sample": "trying again", "repair": "repairing"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,60 +109,60 @@ class Attempt:
         return self._result()
 
     async def _try_all(self) -> None:
-        job = self.plan.job
         self._stage("connecting to the model")
         client = await self.suggester.connect()
         self.capabilities = await client.capabilities()
         self.trace.model = self.capabilities.model
-        prompt = await self._outgoing(client.endpoint)
-        deadline = self._started + self.suggester.settings.request_timeout
-        for number in range(max(TRIES, job.candidates)):
-            sampled = number > 0 or job.fresh
-            # A seed of our own makes each try repeatable from the log.
-            sampling = Sampling(0.8, 0.95, random.getrandbits(31)) if sampled else GREEDY
-            self._stage("generating" if number == 0 else f"trying again ({number + 1})")
-            answer = await generate(
-                client,
-                prompt,
-                sampling,
-                max_tokens=self.suggester.settings.max_tokens,
-                on_text=self._on_text,
+        job, settings = self.plan.job, self.suggester.settings
+        lead = lead_for(job.snapshot, job.instruction.text, self.plan.prompt.frame, examples_of(job))
+        budget = Budget(settings.budget_seconds, settings.budget_tokens)
+        while not budget.spent(self.tokens):
+            step = next_try(
+                self.plan.prompt, self.candidates, wanted=job.candidates, fresh=job.fresh, lead=lead
             )
-            self._stage("checking")
-            candidate = await judge(
-                job,
-                self.plan.placement,
-                self.plan.prompt.frame,
-                answer,
-                new_id(),
-                comment=self.suggester.settings.comment,
-                sandbox=self.suggester.sandbox,
-            )
-            self.candidates.append(candidate)
-            self.trace.raw.append(answer.raw)
-            self.trace.checks.append(list(candidate.checks))
-            self.trace.examples.append(list(candidate.examples))
-            if self._enough(job) or time.monotonic() > deadline:
-                return
+            if step is None:
+                break
+            await self._try(client, step, budget)
 
-    async def _outgoing(self, endpoint: Endpoint) -> Prompt:
-        """Return the prompt as it may leave: without secrets, if it goes to another machine."""
-        prompt = self.plan.prompt
+    async def _try(self, client: ChatClient, step: Try, budget: Budget) -> None:
+        """Get one answer and judge it."""
+        number = len(self.candidates) + 1
+        self._stage(_DOING[step.origin] + (f" ({number})" if number > 1 else ""))
+        answer = await generate(
+            client,
+            await self._outgoing(client.endpoint, step.prompt),
+            step.sampling(random.getrandbits(31)),
+            max_tokens=budget.tokens_for_next(self.tokens, self.suggester.settings.max_tokens),
+            seconds=budget.seconds_for_next() if self.candidates else None,
+            lead=step.lead,
+            failed=[one.answer.raw for one in self.candidates if one.status == "failed"],
+            on_text=self._on_text,
+        )
+        self._stage("checking")
+        candidate = await judge(
+            self.plan.job,
+            self.plan.placement,
+            self.plan.prompt.frame,
+            answer,
+            new_id(),
+            comment=self.suggester.settings.comment,
+            sandbox=self.suggester.sandbox,
+            origin=step.origin,
+            before=self.candidates,
+        )
+        self.candidates.append(candidate)
+        self.trace.raw.append(answer.raw)
+        self.trace.checks.append(list(candidate.checks))
+        self.trace.examples.append(list(candidate.examples))
+
+    async def _outgoing(self, endpoint: Endpoint, prompt: Prompt) -> Prompt:
+        """Return a prompt as it may leave: without secrets, if it goes to another machine."""
         if is_loopback(urlsplit(endpoint.url).hostname or "") or not self.suggester.settings.redact:
             return prompt
         from ..feedback.redact import redact_all
 
         messages, head = await asyncio.to_thread(redact_all, [prompt.messages, prompt.frame.head])
         return replace(prompt, messages=messages, frame=replace(prompt.frame, head=head))
-
-    def _enough(self, job: Job) -> bool:
-        best = order(candidate for candidate in self.candidates if candidate.status != "failed")
-        if examples_of(job) and self.suggester.sandbox:
-            # An example that could not be run will not run next time either.
-            settled = any(candidate.status in ("verified", "valid") for candidate in best)
-        else:
-            settled = bool(best)
-        return settled and len(self.candidates) >= job.candidates
 
     def _why_nothing(self) -> str:
         for candidate in self.candidates:

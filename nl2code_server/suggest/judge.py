@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ..feedback.events import Origin
 from ..lang import Edit
 from ..lang.document import Snapshot
 from ..lang.examples import Example, find_examples
@@ -20,12 +21,15 @@ from ..lang.validate import Check, validate
 from ..lang.versions import too_new, written
 from . import ExampleRun, Job, Status
 from .generate import Answer
+from .normal_form import normal_form
 from .program import runnable
-from .sandbox import Sandbox
+from .sandbox import Interpreter
 from .verify import verify
 
 # Compiling silences warnings for the whole process, which two threads must not do at once.
 _ONE_AT_A_TIME = threading.Lock()
+
+_NOT_RUN = Check("examples", True, "running examples is switched off")
 
 # A candidate that fails one of these is offered on request alone, marked failed.
 _SOFT = ("names", "imports", "python", "duplicate", "examples")
@@ -43,11 +47,14 @@ class Candidate:
     status: Status = "failed"
     checks: tuple[Check, ...] = ()
     examples: tuple[ExampleRun, ...] = ()
+    origin: Origin = "greedy"
+    agreement: int = 0
+    """How many candidates give the same values on the same inputs, itself included; 0 if it was not asked."""
 
     @property
     def greedy(self) -> bool:
         """Whether it is the model's first choice."""
-        return self.answer.sampling.temperature == 0
+        return self.origin == "greedy"
 
     @property
     def mean_logprob(self) -> float | None:
@@ -75,10 +82,15 @@ async def judge(
     candidate_id: str,
     *,
     comment: str,
-    sandbox: Sandbox | None,
+    sandbox: Interpreter | None,
+    origin: Origin = "greedy",
+    before: Sequence[Candidate] = (),
 ) -> Candidate:
-    """Turn an answer into a candidate. Without a sandbox its examples are not run."""
-    bare = Candidate(candidate_id, answer)
+    """Turn an answer into a candidate. Without a sandbox its examples are not run.
+
+    A program that is among those `before` is not run again: it takes over their verdict.
+    """
+    bare = Candidate(candidate_id, answer, origin=origin)
     if answer.finish_reason == "repetition":
         return replace(bare, checks=(Check("answer", False, "the model repeats itself"),))
     unit = extract(answer.raw, frame, prefilled=answer.prefilled)
@@ -89,8 +101,22 @@ async def judge(
     if not all(check.ok for check in candidate.checks):
         return candidate
     if sandbox is None:
-        return replace(candidate, status="valid")
+        return replace(candidate, status="valid", checks=(*candidate.checks, _NOT_RUN))
+    if (twin := _twin(candidate, before)) is not None:
+        checks = (check for check in twin.checks if check.check == "examples")
+        return replace(
+            candidate, status=twin.status, examples=twin.examples, checks=(*candidate.checks, *checks)
+        )
     return await _verified(job, placement, candidate, sandbox)
+
+
+def _twin(candidate: Candidate, before: Sequence[Candidate]) -> Candidate | None:
+    """Return the same program from those that were run before."""
+    program = normal_form(candidate.code)
+    for one in before:
+        if one.imports == candidate.imports and normal_form(one.code) == program:
+            return one if any(check.check == "examples" for check in one.checks) else None
+    return None
 
 
 def edits_for(
@@ -145,11 +171,13 @@ def _suits_project(job: Job, after: Snapshot) -> tuple[Check, ...]:
     return (*checks, Check("imports", ok, detail))
 
 
-async def _verified(job: Job, placement: Placement, candidate: Candidate, sandbox: Sandbox) -> Candidate:
+async def _verified(job: Job, placement: Placement, candidate: Candidate, sandbox: Interpreter) -> Candidate:
     """Run the examples of the instruction against the candidate."""
     examples = examples_of(job)
     after = job.snapshot.edited(candidate.edits)
-    code, context = runnable(after, candidate.code, placement.scope, examples)
+    code, context, examples = await asyncio.to_thread(
+        runnable, after, candidate.code, placement.scope, examples, job.modules
+    )
     verdict = await verify(code, context, examples, sandbox)
     check = Check("examples", verdict.status != "failed", verdict.reason)
     return replace(candidate, status=verdict.status, examples=verdict.runs, checks=(*candidate.checks, check))

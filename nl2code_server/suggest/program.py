@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..lang.examples import Example
 
@@ -16,23 +16,44 @@ if TYPE_CHECKING:
 
 _MAX_STATEMENT = 200_000
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
-_BINDING = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Pass, *_DEFINITIONS)
+DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
+_BINDING = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Pass, *DEFINITIONS)
+
+
+class Program(NamedTuple):
+    """Code that can be run apart from its file."""
+
+    code: str
+    context: str
+    """What it needs from its file and from the project, to be run before it."""
+    examples: tuple[Example, ...]
+    """The examples as they call it there."""
 
 
 def runnable(
-    after: Snapshot, code: str, scope: Sequence[str] = (), examples: Iterable[Example] = ()
-) -> tuple[str, str]:
-    """Return the code to run and its context, for `code` that stands in `after`, the file as it would be.
+    after: Snapshot,
+    code: str,
+    scope: Sequence[str] = (),
+    examples: Sequence[Example] = (),
+    modules: Mapping[str, Snapshot] | None = None,
+) -> Program:
+    """Return what to run for `code` that stands in `after`, the file as it would be.
 
-    In a stub, a method or a body, what runs is the whole outermost definition around it, named by `scope`.
+    In a stub, a method or a body, what runs is the outermost definition around it, named by `scope`; or the function
+    alone that the examples call. `modules` are those that the file can import from its project.
     """
-    unit = code
+    from .inline import inlined
+    from .lift import lifted, trimmed
+
+    unit, examples = code, tuple(examples)
     if scope:
         around = [_text(node) for node in after.tree.root_node.named_children if scope[0] in _defines(node)]
         last = code.strip().rsplit("\n", 1)[-1].strip()
         unit = next((text for text in reversed(around) if last in text), code)
-    return unit, needed_context(after, unit, examples)
+        unit, examples = lifted(unit, code, scope, examples) or (trimmed(unit, examples), examples)
+    context = needed_context(after, unit, examples)
+    users = [unit, *(source for one in examples for source in (one.call, one.expected, one.setup))]
+    return Program(unit, inlined(context, users, modules or {}), examples)
 
 
 def needed_context(snapshot: Snapshot, code: str, examples: Iterable[Example] = ()) -> str:
@@ -92,11 +113,18 @@ def uses(tree: ast.AST) -> set[str]:
     return names
 
 
+def called_by(example: Example) -> list[str]:
+    """Return the plain names that an example calls, the outermost first."""
+    tree = parse(example.call)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree else []
+    return [node.func.id for node in calls if isinstance(node.func, ast.Name)]
+
+
 def bound(body: Sequence[ast.stmt]) -> set[str]:
     """Return the names that statements bind, those inside functions and classes left out."""
     names: set[str] = set()
     for statement in body:
-        if isinstance(statement, _DEFINITIONS):
+        if isinstance(statement, DEFINITIONS):
             names.add(statement.name)
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
             names |= {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
@@ -104,7 +132,7 @@ def bound(body: Sequence[ast.stmt]) -> set[str]:
             for node in ast.walk(statement):
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                     names.add(node.id)
-                elif isinstance(node, (ast.Import, ast.ImportFrom, *_DEFINITIONS)):
+                elif isinstance(node, (ast.Import, ast.ImportFrom, *DEFINITIONS)):
                     names |= bound([node])
     return names
 
@@ -118,10 +146,10 @@ def _defines(node: Node) -> set[str]:
     if node.type == "comment" or node.end_byte - node.start_byte > _MAX_STATEMENT:
         return set()
     tree = parse(_text(node))
-    return bound(tree.body) if tree is not None and all(map(_is_quiet, tree.body)) else set()
+    return bound(tree.body) if tree is not None and all(map(is_quiet, tree.body)) else set()
 
 
-def _is_quiet(statement: ast.stmt) -> bool:
+def is_quiet(statement: ast.stmt) -> bool:
     """Tell whether a statement does nothing but bind names."""
     stack = [statement]
     while stack:

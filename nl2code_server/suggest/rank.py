@@ -1,12 +1,13 @@
-"""Which candidate comes first. A new kind of evidence is one more element of `evidence`."""
+"""Which candidate comes first. A new kind of evidence is one more element of `evidence`, or one more feature."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from . import Status
+from .normal_form import normal_form
 
 _CLASS: dict[Status, int] = {"verified": 0, "valid": 1, "failed": 2}
 
@@ -22,53 +23,49 @@ class Ranked(Protocol):
     def mean_logprob(self) -> float | None: ...
     @property
     def greedy(self) -> bool: ...
+    @property
+    def agreement(self) -> int: ...
 
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What is known of a candidate besides its verdicts: what a scorer may weigh."""
+
+    greedy: bool
+    mean_logprob: float | None
+    lines: int
+
+
+Scorer = Callable[[Features], float]
+"""Says how good a candidate is among those with the same verdict and agreement; more is better."""
 
 R = TypeVar("R", bound=Ranked)
 
 
-def evidence(candidate: Ranked) -> tuple[float, ...]:
+def likelihood(features: Features) -> float:
+    """Score by mean log-probability, the model's first choice above all."""
+    if features.greedy:
+        return 0.0
+    return -10.0 if features.mean_logprob is None else features.mean_logprob
+
+
+def features_of(candidate: Ranked) -> Features:
+    """Return the features of a candidate."""
+    return Features(candidate.greedy, candidate.mean_logprob, candidate.code.count("\n") + 1)
+
+
+def evidence(candidate: Ranked, score: Scorer = likelihood) -> tuple[float, ...]:
     """Return what speaks for a candidate, the weightiest first, smaller is better."""
-    return (
-        _CLASS[candidate.status],
-        0 if candidate.greedy else 1,
-        -(candidate.mean_logprob if candidate.mean_logprob is not None else -10.0),
-    )
+    return (_CLASS[candidate.status], -candidate.agreement, -score(features_of(candidate)))
 
 
-def order(candidates: Iterable[R]) -> list[R]:
+def order(candidates: Iterable[R], score: Scorer = likelihood) -> list[R]:
     """Return the candidates best first, each program once."""
     seen: set[str] = set()
     kept: list[R] = []
-    for candidate in sorted(candidates, key=evidence):
+    for candidate in sorted(candidates, key=lambda one: evidence(one, score)):
         program = normal_form(candidate.code)
         if program not in seen:
             seen.add(program)
             kept.append(candidate)
     return kept
-
-
-def normal_form(code: str) -> str:
-    """Return a text that is equal for programs that differ in layout, comments and docstrings alone."""
-    try:
-        tree = ast.parse(f"if True:\n{_indented(code)}")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return code
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and len(body) > 1 and _is_text(body[0]):
-            del body[0]
-    return ast.dump(tree)
-
-
-def _indented(code: str) -> str:
-    # A function or loop around it makes `return` and a bare method parse wherever the unit stands.
-    return "\n".join(f" {line}" if line.strip() else line for line in code.split("\n"))
-
-
-def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )

@@ -84,6 +84,7 @@ def _candidates(attempt: Attempt) -> list[CandidateRow]:
             temperature=candidate.answer.sampling.temperature,
             seed=candidate.answer.sampling.seed,
             finish_reason=candidate.answer.finish_reason,
+            origin=candidate.origin,
         )
         for index, candidate in enumerate(attempt.candidates)
     ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ..lang.examples import Example
 from . import ExampleRun, Status
-from .program import FUNCTIONS, bound, needed_context, parse, runnable, uses
+from .program import FUNCTIONS, bound, called_by, needed_context, parse, runnable, uses
 from .sandbox import Interpreter, Limits, Result
 
 __all__ = ["Verification", "needed_context", "runnable", "verify"]
@@ -144,7 +144,7 @@ def _is_a(raised: str, wanted: str) -> bool:
 
 
 def _about_something_else(program: _Program, examples: Sequence[Example]) -> Verification:
-    called = {name: example for example in reversed(examples) for name in _called(example)}
+    called = {name: example for example in reversed(examples) for name in called_by(example)}
     unknown = [name for name in called if name not in program.given and name not in _BUILTINS]
     if not unknown:
         return Verification("valid", (), "no example calls this code")
@@ -288,9 +288,3 @@ def _names(example: Example) -> set[str]:
     """Return the names that the example's call and setup use."""
     trees = (parse(example.call), parse(example.setup))
     return set().union(*(uses(tree) for tree in trees if tree is not None))
-
-
-def _called(example: Example) -> Iterator[str]:
-    for node in ast.walk(ast.parse(example.call)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            yield node.func.id

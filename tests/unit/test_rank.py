@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from nl2code_server.suggest import Status
-from nl2code_server.suggest.rank import normal_form, order
+from nl2code_server.suggest.normal_form import normal_form
+from nl2code_server.suggest.rank import order
 from nl2code_server.suggest.speculate import SharedWork
 
 
@@ -18,6 +19,7 @@ class Tried:
     status: Status
     mean_logprob: float | None = None
     greedy: bool = False
+    agreement: int = 0
 
 
 def test_verdict_before_likelihood() -> None:

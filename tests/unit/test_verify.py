@@ -280,7 +280,7 @@ async def test_a_stub_runs_with_its_head(sandbox: Sandbox) -> None:
     after = Snapshot.from_text(
         "import math\n\n\ndef area(r):\n    '''area(0) == 0.0'''\n    return math.pi * r ** 2\n"
     )
-    code, context = runnable(after, "return math.pi * r ** 2", ("area",))
+    code, context, _ = runnable(after, "return math.pi * r ** 2", ("area",))
     verdict = await check(sandbox, code, "area(0) == 0.0", context)
     assert verdict.status == "verified"
 
@@ -293,7 +293,7 @@ async def test_a_method_runs_in_its_class(sandbox: Sandbox) -> None:
     )
     after = Snapshot.from_text(text + "\n\nhalf = (typed\n")
     examples = find_examples("Stack().push(1) == 1")
-    code, context = runnable(
+    code, context, _ = runnable(
         after, "def push(self, x): ...\nreturn len(self.items) + OFFSET", ("Stack",), examples
     )
     assert context == "OFFSET = 0"
@@ -302,7 +302,7 @@ async def test_a_method_runs_in_its_class(sandbox: Sandbox) -> None:
 
 def test_code_at_module_level_stays_as_it_is() -> None:
     after = Snapshot.from_text("K = 1\n\n\ndef f(x):\n    return K\n")
-    assert runnable(after, "def f(x):\n    return K\n") == ("def f(x):\n    return K\n", "K = 1")
+    assert runnable(after, "def f(x):\n    return K\n") == ("def f(x):\n    return K\n", "K = 1", ())
 
 
 @pytest.mark.parametrize(
@@ -327,6 +327,6 @@ async def test_parse_bombs_decide_nothing_and_hurt_nobody(sandbox: Sandbox, bomb
     code = f"def f(y):\n    return g(y)\n\n\n{bomb}"
     examples = find_examples("f(2) == 2")
     assert needed_context(snapshot, "g(x)").startswith("def g")
-    verdict = await verify(*runnable(snapshot, code, (), examples), examples, sandbox)
+    verdict = await verify(*runnable(snapshot, code, (), examples), sandbox)
     assert verdict.status in ("valid", "verified", "failed")
     assert runnable(snapshot, code, ("missing",))[0] == code

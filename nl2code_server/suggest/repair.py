@@ -1,0 +1,41 @@
+"""Ask again with what went wrong: the best wrong answer, and the example that it fails or the check it does not pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..lang.prompt import FENCE, Prompt, defuse
+from .judge import Candidate
+
+_LONGEST = 2_000  # characters of a wrong answer that are shown again
+
+
+def best_wrong(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the candidate that is worth mending: it fits the file, passes most examples, came first."""
+    return max(
+        candidates, key=lambda one: (one.harmless, bool(one.code), sum(run.ok for run in one.examples))
+    )
+
+
+def repair_prompt(prompt: Prompt, wrong: Candidate) -> Prompt:
+    """Return the chat with the wrong answer and what is wrong with it as two further turns."""
+    shown = (wrong.code or wrong.answer.raw).strip()[:_LONGEST]
+    turns = (
+        ("assistant", f"{FENCE}{defuse(shown)}\n```"),
+        ("user", f"{defuse(complaint(wrong))} Write the corrected code."),
+    )
+    return replace(prompt, messages=(*prompt.messages, *turns))
+
+
+def complaint(wrong: Candidate) -> str:
+    """Say what is wrong with a candidate: the first example that it fails, else the first check."""
+    for run in wrong.examples:
+        if not run.ok:
+            return f"That is wrong: `{run.call}` must {_wanted(run.expected)}, but it ends in `{run.got}`."
+    failed = next((check for check in wrong.checks if not check.ok), None)
+    return f"That is wrong: {failed.detail or failed.check}." if failed else "That is wrong."
+
+
+def _wanted(expected: str) -> str:
+    return f"`{expected}`" if expected.startswith("raise ") else f"give `{expected}`"

@@ -1,0 +1,114 @@
+"""What to ask next, given what came so far: the model's first choice, a repair of it, samples; or nothing more."""
+
+from __future__ import annotations
+
+import builtins
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..feedback.events import Origin
+from ..lang.document import Snapshot
+from ..lang.examples import Example
+from ..lang.prompt import Prompt
+from ..lang.unit import Frame
+from .generate import GREEDY, Sampling
+from .judge import Candidate
+from .normal_form import normal_form
+from .program import called_by
+from .rank import order
+from .repair import best_wrong, repair_prompt
+
+MOST = 6
+"""Answers at most for one instruction, besides the further candidates that are wanted."""
+
+REPAIR_AT = 2
+"""After so many wrong answers the next one is a repair."""
+
+_WARM, _HOT = 0.8, 1.1
+_DRY = 3
+"""So many answers in a row that bring no new program mean that there is no more to come."""
+# With these words the definition may need a line above its `def`.
+_DECORATED = re.compile(
+    r"decorat|dataclass|@|\bcached?\b|propert|static|context\s*manager|装饰|缓存|属性", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One question to the model."""
+
+    origin: Origin
+    prompt: Prompt
+    temperature: float
+    lead: str = ""
+    """The code's first characters, which the model goes on from where the endpoint lets it."""
+
+    def sampling(self, seed: int) -> Sampling:
+        """Return how the answer is drawn; the seed makes it repeatable from the log."""
+        return Sampling(self.temperature, 0.95, seed) if self.temperature else GREEDY
+
+
+def next_try(
+    prompt: Prompt,
+    candidates: Sequence[Candidate],
+    *,
+    wanted: int = 1,
+    fresh: bool = False,
+    lead: str = "",
+) -> Try | None:
+    """Return the next question, or None if there are as many good candidates as wanted, or no hope of more."""
+    if not candidates:
+        return Try("sample" if fresh else "greedy", prompt, _WARM if fresh else 0.0, lead)
+    good = order(candidate for candidate in candidates if candidate.status != "failed")
+    if len(good) >= wanted or len(candidates) >= MOST + wanted - 1 or _run_dry(candidates):
+        return None
+    repaired = any(candidate.origin == "repair" for candidate in candidates)
+    wrong = [candidate for candidate in candidates if candidate.status == "failed"]
+    if wrong and not repaired and (len(candidates) == REPAIR_AT or not any(one.edits for one in wrong)):
+        return Try("repair", repair_prompt(prompt, best_wrong(wrong)), _WARM, lead)
+    return Try("sample", prompt, _HOT if repeats(candidates) else _WARM, lead)
+
+
+def repeats(candidates: Sequence[Candidate]) -> bool:
+    """Tell whether the last candidate is a program that came before."""
+    *before, last = candidates
+    return normal_form(last.code) in {normal_form(one.code) for one in before}
+
+
+def _run_dry(candidates: Sequence[Candidate]) -> bool:
+    return len(candidates) > _DRY and all(
+        repeats(candidates[: len(candidates) - back]) for back in range(_DRY)
+    )
+
+
+def lead_for(snapshot: Snapshot, instruction: str, frame: Frame, examples: Iterable[Example]) -> str:
+    """Return how the code must begin for its examples to find what they call; empty if that cannot be told.
+
+    The model then cannot choose another name, nor talk before it writes.
+    """
+    if frame.place == "stub" or _DECORATED.search(instruction):
+        return ""
+    called = dict.fromkeys(name for example in examples for name in called_by(example))
+    unknown = [name for name in called if not hasattr(builtins, name) and not _is_defined(snapshot, name)]
+    if len(unknown) != 1:
+        return ""
+    name = unknown[0]
+    opening = f"class {name}" if name[0].isupper() else f"{_define(instruction)} {name}("
+    return " " * frame.depth + opening
+
+
+def _define(instruction: str) -> str:
+    return "async def" if re.search(r"\basync\b|asynchron|异步", instruction) else "def"
+
+
+def _is_defined(snapshot: Snapshot, name: str) -> bool:
+    """Tell whether a line of the file defines, assigns or imports a name."""
+    return bool(
+        re.search(
+            rf"^[ \t]*(?:(?:async\s+)?(?:def|class)\s+{name}\b|{name}\s*[:=,)]|{name}\s*$"
+            rf"|(?:from\s+\S+\s+)?import\b[^\n]*\b{name}\b)",
+            snapshot.text,
+            re.MULTILINE,
+        )
+    )
