@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from nl2code_model.evaluate import run
+from nl2code_model.evaluate import judging
 from nl2code_model.evaluate.isolate import Isolation
 from nl2code_model.evaluate.tasks import Anchor, read
 from nl2code_model.evaluate.transplant import Case, case
@@ -81,13 +81,13 @@ def solved(tasks: list[Anchor]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
             placed = case(task)
             right = spliced(placed, task.reference, task.imports)
             files = {**placed.files, placed.target: right}
-            verdict = isolation.run(files, run.tests(placed, right), seconds=5)
+            verdict = isolation.run(files, judging.tests(placed, right), seconds=5)
             if not verdict.passed:
                 unsolved[task.id] = verdict.reasons
             nothing = spliced(placed, wrong(task))
             ast.parse(nothing)
             files[placed.target] = nothing
-            if isolation.run(files, run.tests(placed, nothing), seconds=5).passed:
+            if isolation.run(files, judging.tests(placed, nothing), seconds=5).passed:
                 given_away.append(task.id)
     return unsolved, given_away
 

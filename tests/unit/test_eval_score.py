@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
+from fakes.records import record
 from nl2code_model.evaluate.score import compare, mcnemar, report, summary, wilson
-
-
-def record(id: str, arm: str = "nl2code", *, passed: bool = True, **fields: Any) -> dict[str, Any]:
-    return {
-        "set": "anchors", "id": id, "form": "anchor", "example": False, "arm": arm, "kind": "function",
-        "natural_language": "en", "project": False, "tags": [], "model": "m", "offered": True, "unasked": True,
-        "status": "valid", "parses": True, "passed": passed, "tests": [passed], "hidden": passed,
-        "undefined": [], "invented": [], "annotated": None, "answers": 1, "tokens": 10, "tokens_offered": 10,
-        "seconds": 1.0, "code": "", "why": "", "walls": "limits", **fields,
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -53,7 +42,7 @@ def test_pairs_are_tasks_that_both_arms_have() -> None:
     assert (found["gained"], found["lost"]) == (3, 1)
     assert found["points"] == pytest.approx(100 * 2 / 9, abs=0.01)
     assert found["p"] == pytest.approx(2 * (1 + 4) / 16)
-    assert found["seconds_ratio"] == 2.5
+    assert (found["over_all"]["seconds"], found["over_all"]["seconds_ratio"]) == (5.0, 2.5)
 
 
 def test_tasks_asked_in_another_way_are_no_pair() -> None:

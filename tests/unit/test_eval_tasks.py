@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nl2code_model.evaluate import chat, measure, run
+from nl2code_model.evaluate import chat, judging, measure
 from nl2code_model.evaluate.isolate import Isolation
 from nl2code_model.evaluate.tasks import Problem, read
 from nl2code_model.evaluate.transplant import FORMS, Case, case
@@ -139,8 +139,8 @@ def test_in_every_form_a_solution_passes_and_nothing_does_not(
                 (f"def {problem.name}(*_):\n    return 7", False),
             ):
                 after = accepted(placed, code)
-                files = {placed.target: run.runnable(placed, after)}
-                verdict = isolation.run(files, run.tests(placed, after))
+                files = {placed.target: judging.runnable(placed, after)}
+                verdict = isolation.run(files, judging.tests(placed, after))
                 assert verdict.passed is passes, (problem.id, verdict.reasons, after)
 
 
@@ -160,7 +160,7 @@ def test_a_method_may_take_self(problems: list[Problem]) -> None:
     with Isolation() as isolation:
         for head in ("@staticmethod\ndef gap(a, b)", "def gap(self, a, b)", "def gap(a, b)"):
             after = accepted(placed, f"{head}:\n    return abs(a - b)")
-            assert isolation.run({"task.py": after}, run.tests(placed, after)).passed, head
+            assert isolation.run({"task.py": after}, judging.tests(placed, after)).passed, head
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_chat_s_answer_gets_into_the_file(form: str, problems: list[Problem]) 
     )
     after = chat.into_file(placed, answer)
     with Isolation() as isolation:
-        verdict = isolation.run({"task.py": after}, run.tests(placed, after))
+        verdict = isolation.run({"task.py": after}, judging.tests(placed, after))
     assert verdict.passed, (verdict.reasons, after)
     assert "print" not in after
 

@@ -6,18 +6,17 @@ import json
 import random
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from ..evaluate import run as evaluation
 from ..evaluate import score, tasks
 from ..evaluate.run import Arm, Progress, Results
+from ..evaluate.tasks import Anchor, Problem
 from ..evaluate.transplant import FORMS, Case, case
+from .eval_table import show
 
-errors = Console(stderr=True, highlight=False)
 BASELINES = ("chat", "file")
 
 
@@ -27,8 +26,9 @@ def register(parent: typer.Typer) -> None:
 
 
 def evaluate(
-    path: Annotated[
-        Path | None, typer.Argument(help="MBPP or HumanEval as published; left out, nl2code's own tasks.")
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="MBPP, HumanEval or ODEX as published; left out, nl2code's own tasks."),
     ] = None,
     form: Annotated[
         list[str] | None, typer.Option(help=f"Where the task stands: {', '.join(FORMS)}, or all; repeatable.")
@@ -38,6 +38,9 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Plain chat with the same model: `chat`, the text alone; `file`, with the file."),
     ] = None,
+    baseline_only: Annotated[
+        bool, typer.Option(help="Run the baseline alone; --with then says which model is asked.")
+    ] = False,
     with_: Annotated[
         list[str] | None, typer.Option("--with", help="SETTING=VALUE for the product; repeatable.")
     ] = None,
@@ -48,8 +51,21 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="JSONL of every task; what it holds is not redone.")
     ] = None,
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option(help="JSONL of an earlier run: taken as done, not changed; repeatable."),
+    ] = None,
     limit: Annotated[int, typer.Option(help="So many tasks at most, drawn by the seed; 0 all.", min=0)] = 0,
     only: Annotated[str, typer.Option("--tasks", help="Ids of tasks, separated by commas.")] = "",
+    kind: Annotated[list[str] | None, typer.Option(help="Own tasks of this kind alone; repeatable.")] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(help="Tasks in this natural language alone (zh); repeatable.")
+    ] = None,
+    project: Annotated[
+        bool | None,
+        typer.Option("--project/--single-file", help="Own tasks in projects alone, or the others."),
+    ] = None,
+    no_library: Annotated[bool, typer.Option(help="Of ODEX, tasks alone that need no library.")] = False,
     seed: Annotated[int, typer.Option(help="Draws the tasks of --limit.")] = 0,
     test_seconds: Annotated[float, typer.Option(help="Time for the tests of one task.", min=0.1)] = 10.0,
     json_: Annotated[bool, typer.Option("--json", help="Print the JSON line only.")] = False,
@@ -57,15 +73,27 @@ def evaluate(
     """Measure the suggestions of the language server on tasks with hidden tests.
 
     nl2code eval --baseline chat --output anchors.jsonl
+    nl2code eval --project --with context=project --against context=none
     nl2code eval sanitized-mbpp.json --limit 100 --with candidates=3 --against candidates=1
     """
     chosen = _forms(form)
-    arms = _arms(with_, against, baseline)
-    cases = _cases(path or tasks.ANCHORS, chosen, not no_example, only, limit, seed)
-    records = evaluation.run(cases, arms, Results(output), tell=_tell, test_seconds=test_seconds)
-    data = score.report(records, [arm.name for arm in arms])
+    arms = _arms(with_, against, baseline, baseline_only)
+    found = [task for path in paths or [tasks.ANCHORS] for task in tasks.read(path)]
+    found = _filtered(found, only, kind or [], language or [], project, no_library)
+    cases = _cases(found, chosen, not no_example, limit, seed)
+    records = evaluation.run(
+        cases,
+        arms,
+        Results(output, earlier or []),
+        host=_settings(with_, "--with"),
+        tell=_tell,
+        test_seconds=test_seconds,
+    )
+    data = {"tasks_version": tasks.VERSION if paths is None else None} | score.report(
+        records, [arm.name for arm in arms]
+    )
     if not json_:
-        _print(data)
+        show(data)
     typer.echo(json.dumps(data, ensure_ascii=False))
 
 
@@ -79,8 +107,12 @@ def _forms(given: list[str] | None) -> list[str]:
     return forms
 
 
-def _arms(with_: list[str] | None, against: list[str] | None, baselines: list[str] | None) -> list[Arm]:
-    arms = [Arm(settings=_settings(with_, "--with"))]
+def _arms(
+    with_: list[str] | None, against: list[str] | None, baselines: list[str] | None, alone: bool
+) -> list[Arm]:
+    arms = [] if alone else [Arm(settings=_settings(with_, "--with"))]
+    if alone and (against or not baselines):
+        raise typer.BadParameter("takes --baseline and no --against", param_hint="--baseline-only")
     if against:
         arms.append(Arm(settings=_settings(against, "--against")))
     for baseline in baselines or []:
@@ -102,17 +134,48 @@ def _settings(pairs: list[str] | None, option: str) -> dict[str, str]:
     return settings
 
 
-def _cases(path: Path, forms: list[str], example: bool, only: str, limit: int, seed: int) -> list[Case]:
-    found = tasks.read(path)
-    if wanted := [name.strip() for name in only.split(",") if name.strip()]:
-        missing = [name for name in wanted if name not in {task.id for task in found}]
-        if missing:
-            raise typer.BadParameter(f"there is no task {missing[0]}", param_hint="--tasks")
-        found = [task for task in found if task.id in wanted]  # type: ignore[assignment]
+def _filtered(
+    found: list[Anchor | Problem],
+    only: str,
+    kinds: list[str],
+    languages: list[str],
+    project: bool | None,
+    no_library: bool,
+) -> list[Anchor | Problem]:
+    """Return the tasks that are asked for; a name that none of them has is told."""
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    for option, wanted, there in (
+        ("--tasks", names, {task.id for task in found}),
+        ("--kind", kinds, {_kind(task) for task in found}),
+        ("--language", languages, {task.natural_language for task in found}),
+    ):
+        if missing := [name for name in wanted if name not in there]:
+            raise typer.BadParameter(f"there is no task {missing[0]}", param_hint=option)
+    left = [
+        task
+        for task in found
+        if (not names or task.id in names)
+        and (not kinds or _kind(task) in kinds)
+        and (not languages or task.natural_language in languages)
+        and (project is None or (isinstance(task, Anchor) and task.project) == project)
+        and not (no_library and isinstance(task, Problem) and task.libraries)
+    ]
+    if not left:
+        raise typer.BadParameter("no task is left")
+    return left
+
+
+def _kind(task: Anchor | Problem) -> str:
+    return task.kind if isinstance(task, Anchor) else "function"
+
+
+def _cases(
+    found: list[Anchor | Problem], forms: list[str], example: bool, limit: int, seed: int
+) -> list[Case]:
     if limit and limit < len(found):
         drawn = sorted(random.Random(seed).sample(range(len(found)), limit))  # noqa: S311
-        found = [found[number] for number in drawn]  # type: ignore[assignment]
-    if isinstance(found[0], tasks.Anchor) and (forms != ["module"] or not example):
+        found = [found[number] for number in drawn]
+    if isinstance(found[0], Anchor) and (forms != ["module"] or not example):
         raise typer.BadParameter("these tasks have places of their own", param_hint="--form")
     return [case(task, form, example=example) for form in forms for task in found]
 
@@ -128,46 +191,3 @@ def _tell(progress: Progress) -> None:
         print(f"\r\x1b[K{line[:100]}", end=end, file=sys.stderr, flush=True)
     else:
         print(line, file=sys.stderr, flush=True)
-
-
-# Title, key, and how it is shown.
-_ROWS = (
-    ("tasks", "tasks", "{}"),
-    ("pass@1", "pass@1", "{:.1%}"),
-    ("95 % interval", "interval", "{0[0]:.1%} – {0[1]:.1%}"),
-    ("tests not shown", "hidden", "{:.1%}"),
-    ("offered", "offered", "{:.1%}"),
-    ("offered unasked", "unasked", "{:.1%}"),
-    ("verified", "verified", "{:.1%}"),
-    ("passed, of verified", "verified_passed", "{:.1%}"),
-    ("parses, of offered", "parses", "{:.1%}"),
-    ("undefined names, of offered", "undefined", "{:.1%}"),
-    ("invented names, of projects", "invented", "{:.1%}"),
-    ("annotated, where the file is", "annotated", "{:.1%}"),
-    ("answers a task", "answers", "{}"),
-    ("tokens generated", "tokens", "{}"),
-    ("tokens offered", "tokens_offered", "{}"),
-    ("seconds to the first", "seconds", "{}"),
-)
-
-
-def _print(data: dict[str, Any]) -> None:
-    table = Table(title=f"{', '.join(data['eval'])}: {', '.join(_models(data))}")
-    table.add_column("")
-    for arm in data["arms"]:
-        table.add_column(arm, justify="right")
-    for title, name, shape in _ROWS:
-        values = [arm[name] for arm in data["arms"].values()]
-        if any(value is not None for value in values):
-            table.add_row(title, *("" if value is None else shape.format(value) for value in values))
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print(table)
-    for name, pair in data["pairs"].items():
-        console.print(
-            f"{name}: {pair['points']:+} points on {pair['tasks']} tasks, {pair['gained']} gained and "
-            f"{pair['lost']} lost (McNemar p = {pair['p']}), {pair['seconds_ratio']} x the seconds"
-        )
-
-
-def _models(data: dict[str, Any]) -> list[str]:
-    return sorted({model for arm in data["arms"].values() for model in arm["models"]})

@@ -37,6 +37,11 @@ def parses(text: str, before: str) -> bool:
     return _tree(text) is not None or _tree(before) is None
 
 
+def is_python(text: str) -> bool:
+    """Say whether a text compiles by itself."""
+    return _tree(text) is not None
+
+
 def new_names(before: str, after: str) -> list[str]:
     """Return the functions and classes at module level that the second text has and the first has not."""
     old = {node.name for node in _definitions(_tree(before))}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nl2code_server import config
 from nl2code_server.config import Settings
@@ -22,6 +23,7 @@ from nl2code_server.platform import paths
 
 from .chat import Model
 from .client import Editor, Offered, ServerGone
+from .judging import own_imports
 from .transplant import Case
 
 # Where the model is and how it runs: as the user has it. All else is the default, or what the arm says.
@@ -49,8 +51,18 @@ class Result:
     model: str
     answers: int
     tokens: int
+    """Of all answers."""
+    tokens_chosen: int
+    """Of the answer that was offered."""
     tokens_offered: int
+    """Of these, what became code; see `offered_tokens`."""
     reason: str
+    candidates: tuple[CandidateRow, ...] = ()
+    """All answers in the order in which they were made; none of a plain chat."""
+    chosen: str = ""
+    """Id of the one that was offered."""
+    runs: tuple[dict[str, Any], ...] = ()
+    """The examples that the product says it ran."""
 
 
 def resolved(given: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
@@ -201,8 +213,15 @@ class Product:
         return sorted((self._home / "run").glob("host-*.json"))
 
 
+def offered_tokens(tokens: int, raw: str, code: str) -> int:
+    """Return how many of an answer's tokens were offered: in proportion to its characters, blanks aside."""
+    said = len("".join(raw.split()))
+    return round(tokens * min(1.0, len("".join(code.split())) / said)) if said else 0
+
+
 def _result(got: Offered, text: str, logged: list[Logged]) -> Result:
-    candidates: list[CandidateRow] = [candidate for one in logged for candidate in one.candidates]
+    ordered = sorted(logged, key=lambda one: one.request.time)
+    candidates = [row for one in ordered for row in sorted(one.candidates, key=lambda row: row.choice_index)]
     chosen = next((one for one in candidates if one.candidate_id == got.suggestion_id), None)
     reasons = [one.request.reason for one in logged if one.request.reason]
     said = reasons[-1] if reasons else got.message
@@ -217,6 +236,15 @@ def _result(got: Offered, text: str, logged: list[Logged]) -> Result:
         model=logged[-1].request.model if logged else "",
         answers=len(candidates),
         tokens=sum(one.n_tokens for one in candidates),
-        tokens_offered=chosen.n_tokens if chosen else 0,
+        tokens_chosen=chosen.n_tokens if chosen else 0,
+        tokens_offered=_offered(chosen) if chosen else 0,
         reason="" if got.item else said,
+        candidates=tuple(candidates),
+        chosen=chosen.candidate_id if chosen else "",
+        runs=tuple(chosen.examples) if chosen else (),
     )
+
+
+def _offered(row: CandidateRow) -> int:
+    imports = [line for line in own_imports(row.raw) if line not in row.text]
+    return offered_tokens(row.n_tokens, row.raw, "\n".join([*imports, row.text]))

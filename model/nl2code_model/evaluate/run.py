@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,9 +14,10 @@ from typing import Any
 
 from nl2code_server.errors import Nl2CodeError
 
-from . import chat, measure
+from . import chat, conditions, measure
 from .isolate import SECONDS, Isolation
-from .product import Product, Result
+from .judging import Found, Judge
+from .product import Product, Result, offered_tokens
 from .score import Record, key
 from .transplant import Case
 
@@ -45,46 +47,58 @@ class Progress:
 
 
 class Results:
-    """Records in a JSONL file, one a line, or in memory alone. What is there already is not done again."""
+    """Records in a JSONL file, one a line, or in memory alone. What is there already is not done again.
 
-    def __init__(self, path: Path | None) -> None:
+    `earlier` are files of other runs, which are read and left alone.
+    """
+
+    def __init__(self, path: Path | None, earlier: Iterable[Path] = ()) -> None:
         self._path = path
-        self.records: list[Record] = _read(path) if path and path.exists() else []
-        self._done = {(one["arm"], *key(one)) for one in self.records}
+        files = [*earlier, *([path] if path and path.exists() else [])]
+        # Of a task that was done again, because it has been changed since, the last record counts.
+        self._done = {
+            (one["arm"], *key(one)): one for file in files for one in _read(file, whole=file != path)
+        }
 
     def has(self, case: Case, arm: Arm) -> bool:
-        """Say whether there is a record of this case under this arm."""
-        return (arm.name, case.set, case.id, case.form, case.example) in self._done
+        """Say whether there is a record of this case, as it is now, under this arm."""
+        found = self._done.get((arm.name, *_key(case)))
+        return found is not None and found.get("task") in (None, case.fingerprint)
 
     def add(self, record: Record) -> None:
         """Keep a record."""
-        self.records.append(record)
-        self._done.add((record["arm"], *key(record)))
+        self._done[(record["arm"], *key(record))] = record
         if self._path:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
     def of(self, cases: Iterable[Case], arms: Sequence[Arm]) -> list[Record]:
         """Return the records of these cases under these arms."""
-        names = {arm.name for arm in arms}
-        wanted = {(case.set, case.id, case.form, case.example) for case in cases}
-        return [one for one in self.records if one["arm"] in names and key(one) in wanted]
+        names = [(arm.name, *_key(case)) for case in cases for arm in arms]
+        return [self._done[name] for name in names if name in self._done]
 
 
-def _read(path: Path) -> list[Record]:
-    """Read records; half a line at the end, from a run that was killed, is taken off the file."""
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
+def _key(case: Case) -> tuple[str, str, str, bool]:
+    return case.set, case.id, case.form, case.example
+
+
+def _read(path: Path, *, whole: bool) -> list[Record]:
+    """Read records; half a line at the end, from a run that was killed, is taken off a file that is not `whole`."""
     try:
-        records: list[Record] = [json.loads(line) for line in whole.splitlines() if line.strip()]
+        data = path.read_bytes()
+    except OSError as error:
+        raise Nl2CodeError(f"{path} cannot be read: {error.strerror or error}") from error
+    lines = data[: data.rfind(b"\n") + 1]
+    try:
+        records: list[Record] = [json.loads(line) for line in lines.splitlines() if line.strip()]
         if any("arm" not in one for one in records):
             raise ValueError("a line is no record")
     except (ValueError, TypeError) as error:
         raise Nl2CodeError(
             f"{path} holds no records of an evaluation: {error}", "Give another path"
         ) from error
-    if whole != data:
-        path.write_bytes(whole)
+    if lines != data and not whole:
+        path.write_bytes(lines)
     return records
 
 
@@ -93,12 +107,14 @@ def run(
     arms: Sequence[Arm],
     results: Results,
     *,
+    host: Mapping[str, str] | None = None,
     tell: Callable[[Progress], None] = lambda _: None,
     test_seconds: float = SECONDS,
 ) -> list[Record]:
     """Run every case under every arm that has no record of it yet; return all records of these cases and arms.
 
-    A baseline asks the model of the first product arm. The arms take turns in going first.
+    A baseline asks the model of the first product arm; where there is none, the one that settings `host` lead to.
+    The arms take turns in going first.
     """
     todo = [(case, arm) for case in cases for arm in arms if not results.has(case, arm)]
     if not todo:
@@ -110,15 +126,22 @@ def run(
             )
         )
         isolation = stack.enter_context(Isolation())
-        products = _products(arms, folder, stack)
-        started, done = time.monotonic(), 0
+        # What has all its records need not be started, unless it leads to the model.
+        unfinished = {arm.name for _, arm in todo}
+        asks = any(arm.baseline for _, arm in todo)
+        ours = [arm for arm in arms if arm.baseline is None] or [Arm(settings=host or {})]
+        wanted = [arm for arm in ours if arm.name in unfinished or (asks and arm is ours[0])]
+        products = _products(wanted, folder, stack)
+        run_id, started, done = secrets.token_hex(4), time.monotonic(), 0
         for number, case in enumerate(cases):
             for arm in arms if number % 2 == 0 else arms[::-1]:
                 if results.has(case, arm):
                     continue
-                result = _one(case, arm, products)
+                product = products.get(arm.name) or next(iter(products.values()))
+                under = conditions.now(product.settings, run_id)
+                result = _plain(case, arm.baseline, product) if arm.baseline else product.complete(case)
                 record = judged(case, arm, result, isolation, test_seconds)
-                results.add(record)
+                results.add({**record, "conditions": under})
                 done += 1
                 left = (time.monotonic() - started) / done * (len(todo) - done)
                 tell(Progress(done, len(todo), left, record))
@@ -128,33 +151,25 @@ def run(
 def _products(arms: Sequence[Arm], folder: Path, stack: ExitStack) -> dict[str, Product]:
     products: dict[str, Product] = {}
     for number, arm in enumerate(arms):
-        if arm.baseline:
-            continue
         product = Product(arm.settings, folder / str(number))
         stack.callback(product.close)
         for other in products.values():
             other.share_host(product)
         product.warm_up()
         products[arm.name] = product
-    if not products:
-        raise Nl2CodeError("There is no product among the arms")
     return products
 
 
-def _one(case: Case, arm: Arm, products: Mapping[str, Product]) -> Result:
-    if arm.baseline is None:
-        return products[arm.name].complete(case)
-    product = next(iter(products.values()))
+def _plain(case: Case, baseline: chat.Baseline, product: Product) -> Result:
+    """Ask the product's model without the product."""
     settings = product.settings
-    message = chat.question(case, arm.baseline)
+    message = chat.question(case, baseline)
     answer = chat.ask(
         product.model(), message, max_tokens=settings.max_tokens, seconds=settings.request_timeout
     )
     code = chat.block(answer.text)
-    text = chat.into_file(case, answer.text) if code else case.text
-    share = len(code) / len(answer.text) if answer.text else 0.0
     return Result(
-        text=text,
+        text=chat.into_file(case, answer.text) if code else case.text,
         offered=bool(code),
         unasked=False,
         seconds=round(answer.seconds, 3),
@@ -164,29 +179,26 @@ def _one(case: Case, arm: Arm, products: Mapping[str, Product]) -> Result:
         model=answer.model,
         answers=1,
         tokens=answer.tokens,
-        tokens_offered=round(answer.tokens * share),
+        tokens_chosen=answer.tokens,
+        tokens_offered=offered_tokens(answer.tokens, answer.text, code),
         reason="" if code else "no code in the answer",
     )
 
 
 def judged(case: Case, arm: Arm, result: Result, isolation: Isolation, seconds: float = SECONDS) -> Record:
-    """Run the hidden tests on a result and make its record."""
+    """Run the hidden tests on a result and on every candidate behind it, and make its record."""
     before, after = case.text, result.text
-    verdicts: tuple[str, ...] = ()
-    walls = ""
-    if result.offered:
-        files = {**case.files, case.target: runnable(case, after)}
-        verdict = isolation.run(files, tests(case, after), seconds=seconds)
-        verdicts, walls = verdict.reasons, verdict.walls
-    hidden = verdicts[case.shown :] if case.shown < len(case.tests) else None
-    failed = [reason for reason in verdicts if reason]
-    passed = bool(verdicts) and not failed
+    judge = Judge(case, isolation, seconds)
+    found = judge.file(after) if result.offered else Found(shown=case.shown)
+    failed = [reason for reason in found.reasons if reason]
+    hidden = case.shown < len(case.tests)
     record: dict[str, Any] = {
         "set": case.set,
         "id": case.id,
         "form": case.form,
         "example": case.example,
         "arm": arm.name,
+        "task": case.fingerprint,
         "kind": case.kind,
         "natural_language": case.natural_language,
         "project": case.project,
@@ -196,37 +208,33 @@ def judged(case: Case, arm: Arm, result: Result, isolation: Isolation, seconds: 
         "unasked": result.unasked,
         "status": result.status,
         "parses": result.offered and measure.parses(after, before),
-        "passed": passed,
-        "tests": [not reason for reason in verdicts],
-        "hidden": None if hidden is None else bool(hidden) and not any(hidden),
+        "passed": found.passed,
+        "tests": [not reason for reason in found.reasons],
+        "hidden": found.hidden if hidden else None,
+        "holds": judge.holds(after, result.runs) if result.offered else None,
         "undefined": measure.undefined_names(before, after) if result.offered else [],
         "invented": measure.invented(case.files, case.target, after) if result.offered else [],
         "annotated": _annotated(case, before, after) if result.offered else None,
         "answers": result.answers,
         "tokens": result.tokens,
+        "tokens_chosen": result.tokens_chosen,
         "tokens_offered": result.tokens_offered,
         "seconds": result.seconds,
         "code": result.code,
         "raw": result.raw,
         "why": failed[0] if failed else result.reason,
-        "walls": walls,
+        "walls": found.walls,
     }
+    if arm.baseline is None:
+        record["candidates"] = judge.candidates(result.candidates, result.chosen, after)
+        record["rebuilt"] = _is_rebuilt(judge, result)
     return record
 
 
-def runnable(case: Case, text: str) -> str:
-    """Return the file as the tests import it: without the error that has nothing to do with the task."""
-    return text.replace(case.broken, "", 1) if case.broken else text
-
-
-def tests(case: Case, after: str) -> list[str]:
-    """Return the tests of a case as programs of their own: `target` and `new` are theirs to use."""
-    setup = case.setup
-    if not setup:
-        name = measure.the_new_one(case.text, after)
-        found = f"target.{name}" if name else "None"
-        setup = f"import importlib\ntarget = importlib.import_module({case.module!r})\nnew = {found}"
-    return [f"{setup}\n{test}" for test in case.tests]
+def _is_rebuilt(judge: Judge, result: Result) -> bool | None:
+    """Say whether what we put into the file for a candidate is what the server did put there."""
+    chosen = next((one for one in result.candidates if one.candidate_id == result.chosen), None)
+    return judge.accepted(chosen) == result.text if chosen else None
 
 
 def _annotated(case: Case, before: str, after: str) -> bool | None:

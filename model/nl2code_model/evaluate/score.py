@@ -7,8 +7,12 @@ from math import comb, sqrt
 from statistics import median
 from typing import Any
 
+from .conditions import warnings
+from .split import early_stop, gain
+
 Record = dict[str, Any]
 """One task under one arm, as it stands in the JSONL; see README.md for its fields."""
+Pair = tuple[Record, Record]
 
 
 def wilson(passed: int, total: int, z: float = 1.959964) -> tuple[float, float]:
@@ -37,7 +41,9 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
     passed = sum(one["passed"] for one in records)
     low, high = wilson(passed, total)
     hidden = [one for one in records if one["hidden"] is not None]
-    at_once = [one for one in offered if one["answers"] == 1]
+    verified = [one for one in offered if one["status"] == "verified"]
+    rerun = [one for one in verified if one.get("holds") is not None]
+    at_once = [one for one in offered if first_passes(one)]
     return {
         "tasks": total,
         "passed": passed,
@@ -46,14 +52,19 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
         "hidden": _share(hidden, lambda one: one["hidden"]),
         "offered": _rate(len(offered), total),
         "unasked": _share(records, lambda one: one["unasked"]),
-        "verified": _share(records, lambda one: one["status"] == "verified"),
-        "verified_passed": _share([r for r in records if r["status"] == "verified"], lambda r: r["passed"]),
+        "verified": _rate(len(verified), total),
+        "verified_passed": _share(verified, lambda one: one["passed"]),
+        "verified_rerun": len(rerun),
+        "verified_holds": _share(rerun, lambda one: one["holds"]),
+        "failed_unasked": sum(one["unasked"] and one["status"] == "failed" for one in records),
+        "wrong_unasked": sum(one["unasked"] and one.get("holds") is False for one in records),
         "parses": _share(offered, lambda one: one["parses"]),
         "undefined": _share(offered, lambda one: bool(one["undefined"])),
         "invented": _share([one for one in offered if one["project"]], lambda one: bool(one["invented"])),
         "annotated": _share(
-            [one for one in offered if one["annotated"] is not None], lambda r: r["annotated"]
+            [one for one in offered if one["annotated"] is not None], lambda one: one["annotated"]
         ),
+        "first_passes": len(at_once),
         "answers": _mean(records, "answers"),
         "tokens": sum(one["tokens"] for one in records),
         "tokens_offered": sum(one["tokens_offered"] for one in records),
@@ -61,9 +72,18 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
         "tokens_per_offered_at_once": _per_offered(at_once),
         "seconds": _median(offered),
         "seconds_at_once": _median(at_once),
+        "early_stop": early_stop(records),
+        "rebuilt_otherwise": sum(one.get("rebuilt") is False for one in records),
         "models": sorted({one["model"] for one in records if one["model"]}),
         "walls": sorted({one["walls"] for one in records if one["walls"]}),
     }
+
+
+def first_passes(record: Record) -> bool:
+    """Say whether the first answer was good enough to be offered: only one was made, or it passes its example."""
+    made = record.get("candidates") or []
+    at_once = record["answers"] == 1 or (bool(made) and made[0]["status"] == "verified")
+    return bool(record["offered"] and at_once and record["status"] != "failed")
 
 
 def compare(ours: Sequence[Record], theirs: Sequence[Record]) -> dict[str, Any]:
@@ -72,16 +92,47 @@ def compare(ours: Sequence[Record], theirs: Sequence[Record]) -> dict[str, Any]:
     pairs = [(one, others[key(one)]) for one in ours if key(one) in others]
     gained = sum(a["passed"] and not b["passed"] for a, b in pairs)
     lost = sum(b["passed"] and not a["passed"] for a, b in pairs)
-    timed = [(a, b) for a, b in pairs if a["offered"] and b["offered"]]
-    at_once = [(a, b) for a, b in timed if a["answers"] == 1]
+    timed = [(a, b) for a, b in pairs if a["offered"]]
+    at_once = [(a, b) for a, b in timed if first_passes(a)]
     return {
         "tasks": len(pairs),
         "gained": gained,
         "lost": lost,
         "points": round(100 * (gained - lost) / len(pairs), 2) if pairs else None,
         "p": round(mcnemar(gained, lost), 6),
-        "seconds_ratio": _ratio(timed),
-        "seconds_ratio_at_once": _ratio(at_once),
+        "hidden": _hidden(pairs),
+        "at_once": _costs(at_once),
+        "over_all": _costs(timed),
+        "gain": gain(pairs),
+    }
+
+
+def _hidden(pairs: Sequence[Pair]) -> dict[str, Any] | None:
+    """Compare on the tests alone that the instruction does not show."""
+    known = [(a, b) for a, b in pairs if a["hidden"] is not None and b["hidden"] is not None]
+    if not known:
+        return None
+    gained = sum(bool(a["hidden"] and not b["hidden"]) for a, b in known)
+    lost = sum(bool(b["hidden"] and not a["hidden"]) for a, b in known)
+    points = round(100 * (gained - lost) / len(known), 2)
+    return {"tasks": len(known), "gained": gained, "lost": lost, "points": points}
+
+
+def _costs(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Return seconds and tokens of the first arm, and next to the other's."""
+    ours, theirs = [a for a, _ in pairs], [b for _, b in pairs]
+    single = [a["seconds"] / b["seconds"] for a, b in pairs if b["seconds"]]
+    return {
+        "tasks": len(pairs),
+        "seconds": _median(ours),
+        "seconds_theirs": _median(theirs),
+        "seconds_ratio": _quotient(_median(ours), _median(theirs)),
+        "seconds_ratio_of_single_tasks": round(median(single), 3) if single else None,
+        "tokens": sum(one["tokens"] for one in ours),
+        "tokens_offered": sum(one["tokens_offered"] for one in ours),
+        "tokens_per_offered": _per_offered(ours),
+        "tokens_per_offered_theirs": _per_offered(theirs),
+        "tokens_ratio": _quotient(sum(a["tokens"] for a in ours), sum(b["tokens"] for b in theirs)),
     }
 
 
@@ -100,6 +151,9 @@ def groups(records: Sequence[Record], field: str) -> dict[str, dict[str, int]]:
     }
 
 
+GROUPED = {"by_kind": "kind", "by_language": "natural_language", "by_project": "project", "by_form": "form"}
+
+
 def report(records: Sequence[Record], arms: Sequence[str]) -> dict[str, Any]:
     """Return the whole result of a run as plain data: each arm, and the first against each other."""
     by_arm = {arm: [one for one in records if one["arm"] == arm] for arm in arms}
@@ -107,16 +161,24 @@ def report(records: Sequence[Record], arms: Sequence[str]) -> dict[str, Any]:
     return {
         "eval": sorted({one["set"] for one in records}),
         "arms": {
-            arm: {
-                **summary(found),
-                "by_kind": groups(found, "kind"),
-                "by_language": groups(found, "natural_language"),
-                "by_project": groups(found, "project"),
-            }
+            arm: {**summary(found), **{name: groups(found, field) for name, field in GROUPED.items()}}
             for arm, found in by_arm.items()
         },
         "pairs": {f"{first} / {other}": compare(by_arm[first], by_arm[other]) for other in others},
+        "conditions": {arm: _conditions(found) for arm, found in by_arm.items()},
+        "warnings": warnings(by_arm),
     }
+
+
+def _conditions(records: Sequence[Record]) -> dict[str, Any]:
+    """Return what the records of an arm tell of how they were timed, each value once."""
+    told = [one["conditions"] for one in records if one.get("conditions")]
+    values = {
+        name: sorted({one[name] for one in told if one[name] is not None}, key=str)
+        for name in ("run", "machine", "cpus", "threads", "endpoint")
+    }
+    loads = [one["load"] for one in told if one["load"] is not None]
+    return {**values, "load": round(median(loads), 2) if loads else None, "records": len(told)}
 
 
 def key(record: Record) -> tuple[str, str, str, bool]:
@@ -146,6 +208,5 @@ def _per_offered(records: Sequence[Record]) -> float | None:
     return round(sum(one["tokens"] for one in records) / offered, 3) if offered else None
 
 
-def _ratio(pairs: Sequence[tuple[Record, Record]]) -> float | None:
-    theirs = median(b["seconds"] for _, b in pairs) if pairs else 0
-    return round(median(a["seconds"] for a, _ in pairs) / theirs, 3) if theirs else None
+def _quotient(ours: float | None, theirs: float | None) -> float | None:
+    return round(ours / theirs, 3) if ours is not None and theirs else None

@@ -1,4 +1,4 @@
-"""Read task sets: our own anchors, and MBPP and HumanEval as they are published."""
+"""Read task sets: our own anchors, and MBPP, HumanEval and ODEX as they are published."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 
 from nl2code_server.errors import Nl2CodeError
 
+VERSION = "1.1"
+"""Of our own set: raised when a task is added or changed."""
 ANCHORS = Path(__file__).with_name("anchors.jsonl")
 
 
@@ -35,6 +37,9 @@ class Problem:
     """What the tests need in front of them."""
     preamble: str = ""
     """Code that the file has above the place."""
+    natural_language: str = "en"
+    libraries: tuple[str, ...] = ()
+    """Modules that the published answer or its tests use, where the set tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +66,25 @@ def read(path: Path = ANCHORS) -> list[Anchor] | list[Problem]:
     try:
         if "target" in first:
             return [_anchor(row) for row in rows]
+        if "intent" in first and "test_start" in first:
+            from .odex import problems
+
+            return problems(rows, _language(path))
         if "entry_point" in first:
             return [_human_eval(row) for row in rows]
         if "test_list" in first:
             return [_mbpp(row) for row in rows]
     except (LookupError, TypeError, ValueError, AttributeError, SyntaxError, StopIteration) as error:
         raise Nl2CodeError(f"{path} has a task that cannot be read: {error!r}") from error
-    raise Nl2CodeError(f"{path} is no task set that is known", "Give anchors, MBPP or HumanEval as published")
+    raise Nl2CodeError(
+        f"{path} is no task set that is known", "Give anchors, MBPP, HumanEval or ODEX as published"
+    )
+
+
+def _language(path: Path) -> str:
+    """Return the natural language that a file of ODEX is named after, as `es_test.jsonl`."""
+    found = re.match(r"([a-z]{2})_", path.name)
+    return found[1] if found else "en"
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

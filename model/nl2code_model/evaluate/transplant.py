@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +51,12 @@ class Case:
         return Snapshot.from_text(self.text, uri=f"file:///{self.target}")
 
     @property
+    def fingerprint(self) -> str:
+        """Tells this state of the task from others: what is asked, where, and how it is tested."""
+        parts = [dict(self.files), self.target, self.line, self.tests, self.setup]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+    @property
     def module(self) -> str:
         """Name under which the tests import that file."""
         return self.target.removesuffix(".py").replace("/", ".")
@@ -69,16 +77,16 @@ def case(task: Problem | Anchor, form: str = "module", *, example: bool = True) 
         id=task.id,
         set=task.set,
         kind="stub" if form == "stub" else "function",
-        natural_language="en",
+        natural_language=task.natural_language,
         project=False,
         tags=(),
         form=form,
-        example=example,
+        example=example and bool(task.example),
         files={"task.py": head + text},
         target="task.py",
         line=head.count("\n") + line,
         tests=task.tests,
-        shown=task.shown if example else 0,
+        shown=task.shown if example and task.example else 0,
         setup=setup,
         broken=_BROKEN if form == "error" else "",
     )
@@ -104,9 +112,10 @@ def _anchored(task: Anchor) -> Case:
 
 def asked(task: Problem, example: bool) -> str:
     """Say what a user would write: the text with an example, or with the head of the function alone."""
-    bare = task.text.rstrip(" .")
+    bare = task.text.rstrip(" .。")
     if not (example and task.example):
-        return f"{bare}: {task.signature.removeprefix('def ').rstrip(':')}"
+        link = "" if bare.endswith(("?", "？")) else ":"
+        return f"{bare}{link} {task.signature.removeprefix('def ').rstrip(':')}"
     if "\n" in task.example or "\n" in bare:
         return f"{task.text}\n{task.example}"
     return f"{bare}, e.g. {task.example}"
