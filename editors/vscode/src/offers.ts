@@ -1,0 +1,111 @@
+// What the server has offered as ghost text, and what the user did with it as far as the stable API lets us see.
+
+import * as vscode from 'vscode';
+
+export interface Offer {
+  readonly id: string;
+  readonly document: vscode.TextDocument;
+  readonly item: vscode.InlineCompletionItem;
+  readonly text: string;
+  readonly start: vscode.Position;
+}
+
+/** Sends to the server; the language client does nothing else for this module. */
+export interface Wire {
+  execute(command: string, ...args: unknown[]): Promise<unknown>;
+  notify(method: string, params: object): Promise<void>;
+}
+
+export class Offers {
+  private standing: Offer | undefined;
+
+  constructor(private readonly wire: Wire) {}
+
+  /** Take note of an answer that reaches the editor; an empty one leaves what is being typed or taken word by word. */
+  answered(document: vscode.TextDocument, position: vscode.Position, items: readonly vscode.InlineCompletionItem[]): void {
+    if (items.length === 0 && this.standing !== undefined && continues(this.standing, document, position)) {
+      return;
+    }
+    // With several items the stable API does not tell which one is seen: better no report than one about another.
+    const [item] = items;
+    this.stand(items.length === 1 && item !== undefined ? offered(document, position, item) : undefined);
+  }
+
+  accepted(id: unknown): void {
+    if (this.standing?.id === id) {
+      this.stand(undefined);
+    }
+  }
+
+  /** Escape: say that the suggestion was seen and is not wanted, and hide it. */
+  async dismiss(): Promise<void> {
+    const offer = this.current();
+    this.stand(undefined);
+    await vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
+    if (offer !== undefined) {
+      await this.shown(offer);
+      await this.wire.execute('nl2code.reject', offer.id, 'escape');
+    }
+  }
+
+  /** Take the next word, and say how much is taken by now. */
+  async acceptNextWord(): Promise<void> {
+    const offer = this.current();
+    await vscode.commands.executeCommand('editor.action.inlineSuggest.acceptNextWord');
+    const editor = vscode.window.activeTextEditor;
+    if (offer === undefined || editor?.document !== offer.document) {
+      return;
+    }
+    const taken = takenOf(offer, editor.document, editor.selection.active);
+    if (taken !== undefined && taken > 0) {
+      await this.shown(offer);
+      await this.wire.notify('textDocument/didPartiallyAcceptCompletion', { item: wireItem(offer), acceptedLength: taken });
+    }
+  }
+
+  private current(): Offer | undefined {
+    const document = vscode.window.activeTextEditor?.document;
+    return this.standing?.document === document ? this.standing : undefined;
+  }
+
+  /** The key that got here works only while ghost text is visible, which is evidence enough. */
+  private shown(offer: Offer): Promise<void> {
+    return this.wire.notify('textDocument/didShowCompletion', { item: wireItem(offer) });
+  }
+
+  private stand(offer: Offer | undefined): void {
+    this.standing = offer;
+    void vscode.commands.executeCommand('setContext', 'nl2code.offered', offer !== undefined);
+  }
+}
+
+function offered(document: vscode.TextDocument, position: vscode.Position, item: vscode.InlineCompletionItem): Offer | undefined {
+  const id: unknown = item.command?.arguments?.[0];
+  if (typeof id !== 'string') {
+    return undefined;
+  }
+  const text = typeof item.insertText === 'string' ? item.insertText : item.insertText.value;
+  return { id, document, item, text, start: item.range?.start ?? position };
+}
+
+function continues(offer: Offer, document: vscode.TextDocument, position: vscode.Position): boolean {
+  return offer.document === document && takenOf(offer, document, position) !== undefined;
+}
+
+/** Return how many UTF-16 units of the suggestion stand before the cursor; undefined if something else does. */
+function takenOf(offer: Offer, document: vscode.TextDocument, cursor: vscode.Position): number | undefined {
+  if (cursor.isBefore(offer.start)) {
+    return undefined;
+  }
+  const before = unixLines(document.getText(new vscode.Range(offer.start, cursor)));
+  return unixLines(offer.text).startsWith(before) ? before.length : undefined;
+}
+
+function unixLines(text: string): string {
+  return text.replaceAll('\r\n', '\n');
+}
+
+function wireItem(offer: Offer): object {
+  const { title, command, arguments: args } = offer.item.command!;
+  return { insertText: offer.text, command: { title, command, arguments: args } };
+}
