@@ -68,6 +68,11 @@ class Settings:
     context_tokens: int = _setting(
         0, "Tokens of the file in the prompt; 0 is 400 on the local host, 2000 elsewhere.", low=0, high=131072
     )
+    context: str = _setting(
+        "project",
+        "What the model is shown besides the instruction: this file and its project, this file, or nothing.",
+        choices=("project", "file", "none"),
+    )
     mode: str = _setting(
         "auto",
         "What is taken for a request: any instruction comment, only marked ones, or none unasked.",

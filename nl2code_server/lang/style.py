@@ -58,11 +58,12 @@ def _habits(functions: list[Node], *, deferred: bool) -> HouseStyle:
     documented = [text for text in texts if text]
     form: DocstringForm = ""
     if len(documented) >= _HABIT * len(public):
-        forms = Counter(
-            next((form for form, mark in _FORMS if mark.search(text)), "line") for text in documented
-        )
-        form = forms.most_common(1)[0][0]
+        form = Counter(map(_form, documented)).most_common(1)[0][0]
     return HouseStyle(annotated >= (_HABIT - 0.2 * deferred) * len(functions), form)
+
+
+def _form(text: str) -> DocstringForm:
+    return next((form for form, mark in _FORMS if mark.search(text)), "line")
 
 
 def _functions(root: Node) -> Iterator[Node]:

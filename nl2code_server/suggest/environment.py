@@ -1,4 +1,4 @@
-"""The Python that a project runs on: its oldest version and its packages. Found by reading folders, nothing is run."""
+"""The Python that a project runs on: oldest version, packages. Found by reading folders, nothing is run."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def _names(folder: Path) -> Iterator[str]:
         elif name.endswith(".egg-link"):
             paths += _text(folder / name).splitlines()[:1]
         elif name.endswith(".pth"):
-            paths += [line for line in _text(folder / name).splitlines() if not line.startswith(("import", "#"))]
+            paths += [
+                line for line in _text(folder / name).splitlines() if not line.startswith(("import", "#"))
+            ]
         elif (top := name.partition(".")[0]).isidentifier():
             yield top
     for path in paths[:_MOST_PATHS]:

@@ -70,7 +70,7 @@ class Files:
             if real in self._read and self._read[real][0] == stamp:
                 self._read.move_to_end(real)
                 return self._read[real][1]
-            if not os.path.isfile(real) or stat.st_size > LARGEST:
+            if not real.is_file() or stat.st_size > LARGEST:
                 return None
             text = real.read_bytes().decode("utf-8")
         except (OSError, RuntimeError, ValueError):  # ValueError: not UTF-8, or a NUL in the name

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..config import Settings
-from ..lang.context import collect
+from ..lang.context import Extent, collect
+from ..lang.document import Snapshot
 from ..lang.placement import place
 from ..lang.prompt import build
 from . import Job, Outcome, Trace
@@ -15,6 +17,7 @@ from .attempt import Attempt, Plan
 from .judge import edits_for
 from .sandbox import Sandbox
 from .speculate import SharedWork
+from .surroundings import Surroundings
 
 if TYPE_CHECKING:
     from ..endpoint.client import ChatClient
@@ -38,7 +41,9 @@ class Suggester:
         client: str = "nl2code",
         project: str = "",
         on_status: Tell | None = None,
+        opened: Callable[[], Mapping[str, Snapshot]] = dict,
     ) -> None:
+        """`opened` gives the texts of all open editors by URI, for a project whose files are being edited."""
         self.settings = settings
         self.feedback = feedback
         self.session_id = session_id
@@ -49,6 +54,8 @@ class Suggester:
         self.sandbox = Sandbox() if settings.verify else None
         self._chat: ChatClient | None = None
         self._last: Trace | None = None
+        database = feedback.path if feedback else None
+        self._surroundings = Surroundings(settings, project, database, opened)
 
     def last(self) -> Trace | None:
         """Return the story of the last decision."""
@@ -66,7 +73,11 @@ class Suggester:
         placement = place(job.snapshot, job.instruction)
         chosen = ENDPOINT_CONTEXT_TOKENS if self.settings.endpoint else CONTEXT_TOKENS
         tokens = self.settings.context_tokens or chosen
-        context = collect(job.snapshot, job.instruction, placement, tokens=tokens)
+        job, around = await self._surroundings.of(job)
+        extent: Extent = self.settings.context  # type: ignore[assignment]
+        context = await asyncio.to_thread(
+            collect, job.snapshot, job.instruction, placement, tokens=tokens, around=around, extent=extent
+        )
         prompt = build(job.instruction.text, placement, context)
         key = (prompt.hash, job.snapshot.uri, job.candidates)
         if job.fresh:
@@ -92,6 +103,7 @@ class Suggester:
     async def close(self) -> None:
         """Stop all work and let go of connections and of the sandbox."""
         await self._work.close()
+        await self._surroundings.close()
         if self._chat is not None:
             await self._chat.close()
             self._chat = None

@@ -11,6 +11,9 @@ from time import monotonic
 from ..lang.document import Snapshot
 from ..lang.imports import Import, imports
 from ..lang.names import well_known
+from ..lang.relevant import Module, alluded, spoken_of
+from ..lang.signatures import symbols
+from ..lang.similar import features
 from .files import Files
 
 MOST_FILES = 2000
@@ -19,9 +22,11 @@ MOST_SECONDS = 2.0
 FRESH_SECONDS = 5.0
 """For so long the list of names is not made anew."""
 _MOST_MODULES = 24
+_MOST_SPOKEN_OF = 6
 
 _PUBLIC = re.compile(
-    rb"^(?:(?:async[ \t]+)?(?P<kind>def|class)[ \t]+(?P<name>[^\W\d_]\w*)|(?P<constant>[A-Z][A-Z0-9_]+)[ \t]*[:=](?!=))",
+    rb"^(?:(?:async[ \t]+)?(?P<kind>def|class)[ \t]+(?P<name>[^\W\d_]\w*)"
+    rb"|(?P<constant>[A-Z][A-Z0-9_]+)[ \t]*[:=](?!=))",
     re.MULTILINE,
 )
 _PROGRAM = re.compile(r"(?:test_.*|.*_test|conftest|setup|manage|noxfile|__main__)\Z")
@@ -40,6 +45,8 @@ class Index:
     """The public names of all modules of a project, by name."""
 
     names: Mapping[str, tuple[Defined, ...]] = field(default_factory=dict)
+    by_words: Mapping[frozenset[str], tuple[str, ...]] = field(default_factory=dict)
+    """Classes by the words of their names, and functions whose names have several."""
     packages: frozenset[str] = frozenset()
     """Names of its folders and modules: any of them may be what Python is started beside."""
 
@@ -90,20 +97,49 @@ class Project:
         tests = _is_test(file)
         found = {}
         for name, places in index.names.items():
-            outside = [one.path for one in places if one.path != file and (tests or not _is_program(one.path))]
+            outside = [
+                one.path for one in places if one.path != file and (tests or not _is_program(one.path))
+            ]
             here = [path for path in outside if path in near]
             choice = here if here else outside
             if len(choice) == 1 and (here or not well_known(name)):
                 found[name] = f"from {self.import_name(choice[0], file, relative=relative)} import {name}"
         sources = self._sources(file)
         for path in self._known:
-            if path.parent in sources and path != file and not _is_program(path) and not well_known(path.stem):
+            if (
+                path.parent in sources
+                and path != file
+                and not _is_program(path)
+                and not well_known(path.stem)
+            ):
                 found.setdefault(path.stem, f"import {path.stem}")
+        return found
+
+    def spoken_of(self, file: Path, snapshot: Snapshot, instruction: str, index: Index) -> list[Module]:
+        """Return the modules that a file does not import and an instruction speaks of, by name or in other words."""
+        near = {path for _, path in self._imported(file, snapshot)}
+        own = {symbol.name for symbol in symbols(snapshot.tree)}
+        names = [*sorted(spoken_of(instruction, index.names)), *alluded(instruction, index.by_words)]
+        relative, tests = _writes_relative(snapshot), _is_test(file)
+        wanted: dict[Path, list[str]] = {}
+        for name in dict.fromkeys(names):
+            places = [one.path for one in index.names[name] if one.path != file]
+            places = [path for path in places if tests or not _is_program(path)]
+            if len(places) == 1 and places[0] not in near and name not in own:
+                wanted.setdefault(places[0], []).append(name)
+        found = []
+        for path, some in list(wanted.items())[:_MOST_SPOKEN_OF]:
+            if module := self.files.snapshot(path):
+                found.append(Module(self.import_name(path, file, relative=relative), tuple(some), module))
         return found
 
     def import_name(self, path: Path, file: Path, *, relative: bool) -> str:
         """Return the name under which a module is imported in a file."""
-        if relative and _package_root(path.parent) == (top := _package_root(file.parent)) and top != file.parent:
+        if (
+            relative
+            and _package_root(path.parent) == (top := _package_root(file.parent))
+            and top != file.parent
+        ):
             return _relative_name(path, file)
         return self.module_name(path, file)
 
@@ -187,7 +223,16 @@ class Project:
             if left < 0 or monotonic() > end:
                 break
         self._known = known
-        return Index({name: tuple(places) for name, places in names.items()}, frozenset(packages))
+        by_words: dict[frozenset[str], list[str]] = {}
+        for name, places in names.items():
+            words = features(name)
+            if len(words) > 1 or any(place.is_class for place in places):
+                by_words.setdefault(words, []).append(name)
+        return Index(
+            {name: tuple(places) for name, places in names.items()},
+            {words: tuple(some) for words, some in by_words.items() if words},
+            frozenset(packages),
+        )
 
 
 def _public(source: bytes) -> Iterator[tuple[str, bool]]:
