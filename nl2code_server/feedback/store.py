@@ -162,9 +162,15 @@ class Store:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def events(
-        self, *, kinds: Sequence[str] = (), since: float | None = None, suggestion: str = "", limit: int = 0
+        self,
+        *,
+        kinds: Sequence[str] = (),
+        since: float | None = None,
+        suggestion: str = "",
+        project: str = "",
+        limit: int = 0,
     ) -> Iterator[Logged]:
-        """Yield events, oldest first; `limit` keeps the newest."""
+        """Yield events, of one project if it is named, oldest first; `limit` keeps the newest."""
         conditions: list[str] = ["1"]
         values: list[object] = []
         if kinds:
@@ -188,6 +194,9 @@ class Store:
         last: tuple[float, int] = (float("-inf"), -1)
         while page := self._rows(
             f"{query} AND (e.time, e.id) > (?, ?) ORDER BY e.time, e.id LIMIT ?", (*values, *last, _PAGE)
+        if project:
+            conditions.append("r.project_id = ?")
+            values.append(project)
         ):
             yield from map(_logged, page)
             last = (page[-1]["time"], page[-1]["id"])
