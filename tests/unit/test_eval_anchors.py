@@ -58,6 +58,7 @@ def test_the_set_is_as_large_and_varied_as_it_says() -> None:
         "function", "class", "method", "statements", "stub", "test", "database", "web", "regex",
     }  # fmt: skip
     assert min(kinds.values()) >= 5
+    assert min(Counter(task.kind for task in ANCHORS if task.project)[kind] for kind in kinds) >= 3
     shown = sum("example" in task.tags for task in ANCHORS)
     assert 0.4 <= shown / len(ANCHORS) <= 0.6
 
