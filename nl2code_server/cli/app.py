@@ -22,6 +22,7 @@ COMMANDS = {
     "config": ("config", "Show the settings and where each comes from."),
     "doctor": ("doctor", "Check all that has to work, and say how to mend it."),
     "host": ("host", "See and stop the local model host."),
+    "setup": ("setup", "Set an editor up."),
 }
 """The module of each command and its summary, so that help need not import them all."""
 
