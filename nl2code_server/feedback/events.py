@@ -22,6 +22,7 @@ EventKind = Literal[
     "superseded",  # replaced by a newer suggestion for the same instruction
     "edited",  # changed after it was accepted
     "kept",  # a measurement of how much of it is left
+    "instead",  # what the user wrote in its place, after it was turned down
 ]
 Source = Literal["client", "inferred"]
 Status = Literal["verified", "valid", "failed"]
@@ -124,8 +125,10 @@ class EventRow:
     accepted_length: int | None = None
     """Characters taken so far, for a partial acceptance."""
     kept_ratio: float | None = None
+    """How much of what was taken (for `instead`: of what was offered) is there, as `tracker` defines it."""
     checkpoint: str = ""
-    """`30s`, `2min`, `10min` or `save`, for `kept`."""
+    """`30s`, `2min`, `10min` or `save`, for `kept`, `edited` and `instead`. One without a row is unknown: the file,
+    the editor or the server was closed before."""
     final_text: str | None = None
-    """What stands in the file instead, for `edited` and `kept`."""
+    """What stands in the file then, for `edited`, `kept` and `instead`; empty if it was deleted."""
     data: dict[str, Any] = field(default_factory=dict)

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import StoreError
-from ..platform import paths
+from ..platform import paths, process_alive
 from .events import CandidateRow, EventRow, RequestRow
+from .tracker import CHECKPOINTS
 
 if TYPE_CHECKING:
     from ..config import Settings
-    from .store import AnyRow, Store
+    from .store import AnyRow, Store, Unfinished
 
 Level = Literal["full", "no-code", "off"]
 
@@ -36,6 +37,22 @@ _DAY = 86400.0  # s
 def database(settings: Settings) -> Path:
     """Return where the feedback store is."""
     return Path(settings.database) if settings.database else paths().data / "feedback.db"
+
+
+def unfinished(path: Path) -> list[Unfinished]:
+    """Return what was accepted in the last minutes in servers that have died since. Reads the disk."""
+    if not path.exists():
+        return []
+    from .store import Store
+
+    try:
+        with Store(path) as store:
+            found = store.unfinished(time.time() - max(CHECKPOINTS.values()))
+    except StoreError as error:
+        log.warning("cannot look for unfinished business: %s", error)
+        return []
+    pids = [(one, one.accepted.data.get("pid")) for one in found]
+    return [one for one, pid in pids if isinstance(pid, int) and not process_alive(pid)]
 
 
 class FeedbackLog:

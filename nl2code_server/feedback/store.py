@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from ..platform import lock
 from .database import BUSY_TIMEOUT, connect, explained, is_damage, private_file, transaction, unusable
 from .events import CandidateRow, EventRow, RequestRow
+from .tracker import CHECKPOINTS
 
 AnyRow = RequestRow | CandidateRow | EventRow
 Group = Literal["kind", "model", "surface", "day"]
@@ -57,6 +58,17 @@ class Logged:
     kind: str
     model: str
     surface: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An accepted suggestion that is still to be looked after."""
+
+    accepted: EventRow
+    file_id: str
+    text: str
+    done: list[str]
+    """Checkpoints that it has passed."""
 
 
 @dataclass(slots=True)
@@ -182,6 +194,9 @@ class Store:
         if suggestion:
             conditions.append("e.suggestion_id = ?")
             values.append(suggestion)
+        if project:
+            conditions.append("r.project_id = ?")
+            values.append(project)
         query = (
             "SELECT e.*, r.instruction, c.text, r.kind, r.model, r.surface FROM events e "
             "JOIN requests r USING (request_id) JOIN candidates c ON c.candidate_id = e.suggestion_id "
@@ -194,9 +209,6 @@ class Store:
         last: tuple[float, int] = (float("-inf"), -1)
         while page := self._rows(
             f"{query} AND (e.time, e.id) > (?, ?) ORDER BY e.time, e.id LIMIT ?", (*values, *last, _PAGE)
-        if project:
-            conditions.append("r.project_id = ?")
-            values.append(project)
         ):
             yield from map(_logged, page)
             last = (page[-1]["time"], page[-1]["id"])
@@ -230,6 +242,21 @@ class Store:
             [_decode(CandidateRow, candidate) for candidate in candidates],
             [_decode(EventRow, event) for event in events],
         )
+
+    def unfinished(self, since: float) -> list[Unfinished]:
+        """Return what was accepted since then and has no last measurement: its server may have been killed."""
+        rows = self._rows(
+            "SELECT e.*, r.file_id, c.text, (SELECT group_concat(k.checkpoint) FROM events k "
+            "WHERE k.suggestion_id = e.suggestion_id AND k.event = 'kept') AS done FROM events e "
+            "JOIN requests r USING (request_id) JOIN candidates c ON c.candidate_id = e.suggestion_id "
+            "WHERE e.event = 'accepted' AND e.time >= ? ORDER BY e.time, e.id",
+            (since,),
+        )
+        found = [
+            Unfinished(_decode(EventRow, row), row["file_id"], row["text"], (row["done"] or "").split(","))
+            for row in rows
+        ]
+        return [one for one in found if set(CHECKPOINTS) - set(one.done)]
 
     def stats(self, by: Group | None = None, *, since: float | None = None) -> dict[str, Tally]:
         """Count requests and events, in groups, or all under the empty name."""
@@ -358,7 +385,7 @@ def _identity(event: EventRow) -> str:
     parts = [event.suggestion_id, event.event]
     if event.event == "partially_accepted":
         parts.append(str(event.accepted_length))
-    elif event.event in ("kept", "edited"):
+    elif event.event in ("kept", "edited", "instead"):
         text = (event.final_text or "").encode("utf-8", "backslashreplace")
         parts += [event.checkpoint, str(event.kept_ratio), hashlib.sha256(text).hexdigest()[:16]]
     return "/".join(parts)

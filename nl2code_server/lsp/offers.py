@@ -26,8 +26,8 @@ class Offer:
     """What the client puts into that text when it takes the ghost text; None if it was not offered as such."""
     follow_up: tuple[Edit, ...] = ()
     """What is left to do after that, in the text after it."""
-    logged: set[str] = field(default_factory=set)
-    """Kinds of events logged already: each happens once, except a partial acceptance that grows."""
+    logged: dict[str, str] = field(default_factory=dict)
+    """Kinds of events logged already, with their sources: each once, except a partial acceptance that grows."""
     taken: int = 0
     """Characters accepted so far, piece by piece."""
 

@@ -84,6 +84,7 @@ def make_server(flags: Mapping[str, Any]) -> Server:
     server.feature(lsp.INITIALIZE)(_initialize)
     server.feature(lsp.INITIALIZED)(_initialized)
     server.feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)(_configuration_changed)
+    server.feature(lsp.TEXT_DOCUMENT_DID_SAVE)(_saved)
     for method, (load, name, options) in _FEATURES.items():
         server.feature(method, options)(_handler(load, name))
     for command, name in _COMMANDS.items():
@@ -178,8 +179,13 @@ async def _load_features() -> None:
         await asyncio.to_thread(load)
 
 
+async def _take_over(ls: Server) -> None:
+    await asyncio.sleep(_SETTLED_SECONDS)
+    await ls.session.take_over()
+
+
 def _initialize(ls: Server, params: lsp.InitializeParams) -> None:
-    workspace.install(ls)
+    workspace.install(ls, ls.session)
     encoding = cast("Encoding", str(getattr(ls.workspace.position_encoding, "value", "utf-16")))
     folders = params.workspace_folders or ()
     project = folders[0].uri if folders else params.root_uri or params.root_path or ""
@@ -194,6 +200,7 @@ def _initialize(ls: Server, params: lsp.InitializeParams) -> None:
 def _initialized(ls: Server, _: lsp.InitializedParams) -> None:
     ls.session.tell_problems()
     ls.session.spawn(_load_features())
+    ls.session.spawn(_take_over(ls))
     if ls.session.client.watches_configuration:
         ls.session.spawn(_watch_configuration(ls))
     if ls.session.client.configuration:
@@ -205,6 +212,12 @@ def _configuration_changed(ls: Server, params: lsp.DidChangeConfigurationParams)
         ls.session.spawn(_pull_configuration(ls))
     elif params.settings is not None:
         ls.session.configure(_taste(params.settings))
+
+
+def _saved(ls: Server, params: lsp.DidSaveTextDocumentParams) -> None:
+    document = workspace.find(ls.workspace, params.text_document.uri)
+    if document is not None:
+        ls.session.saved(document.uri)
 
 
 async def _watch_configuration(ls: Server) -> None:

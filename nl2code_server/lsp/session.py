@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,14 +17,18 @@ from ..errors import ModelMissing, Nl2CodeError
 from .clients import Client
 from .offers import Offer, Offers
 from .status import Board, Report, State
+from .workspace import documents, find
 
 if TYPE_CHECKING:
-    from ..feedback.events import EventKind
+    from ..feedback.events import EventKind, Source
     from ..feedback.log import FeedbackLog
+    from ..lang.document import Document
     from ..suggest import Job, Outcome, Trace
     from ..suggest.pipeline import Suggester
     from .download import Download
+    from .outcomes import Outcomes
     from .server import Server
+    from .transport import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +52,7 @@ class Session:
     def __init__(self, ls: Server, flags: Mapping[str, Any]) -> None:
         self.client = Client()
         self.offers = Offers()
+        self._outcomes: Outcomes | None = None
         self.board = Board(ls.tell_status, ls.warn)
         self.decisions: OrderedDict[tuple[str, str], Decision] = OrderedDict()
         """By URI and text of the instruction, the last one at the end."""
@@ -69,6 +75,20 @@ class Session:
     def settings(self) -> Settings:
         """The settings in force."""
         return self._loaded.settings
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What becomes of suggestions; edits are watched from the first one on."""
+        if self._outcomes is None:
+            from .outcomes import Outcomes
+
+            def lines(uri: str) -> Sequence[bytes] | None:
+                document = find(self._ls.workspace, uri)
+                return document.snapshot().lines if document else None
+
+            self._outcomes = Outcomes(self, lines)
+            cast("Protocol", self._ls.protocol).on_change = self._outcomes.changed
+        return self._outcomes
 
     @property
     def pops_up(self) -> bool:
@@ -168,23 +188,60 @@ class Session:
             task.cancel()
             raise
 
-    def event(self, kind: EventKind, offer: Offer, **details: Any) -> None:
-        """Log that something happened to an offer; what can happen once is logged once."""
-        if kind in offer.logged and kind != "partially_accepted":
-            return
-        offer.logged.add(kind)
-        if self._feedback is not None:
-            from ..feedback.events import EventRow
+    def event(self, kind: EventKind, offer: Offer, *, source: Source = "client", **details: Any) -> None:
+        """Log what happened to an offer. What can happen once is logged once, and again when the client says so."""
+        known = offer.logged.get(kind)
+        if kind == "partially_accepted" or known is None or (known, source) == ("inferred", "client"):
+            offer.logged[kind] = source
+            self.record(kind, offer.suggestion.id, offer.suggestion.request_id, source, **details)
+        if source == "client":
+            self.outcomes.told(kind, offer)
 
-            row = EventRow(
-                event=kind,
-                suggestion_id=offer.suggestion.id,
-                request_id=offer.suggestion.request_id,
-                source="client",
-                time=time.time(),
-                **details,
-            )
-            self._feedback.record_event(row)
+    def record(
+        self, kind: EventKind, suggestion_id: str, request_id: str, source: Source, **details: Any
+    ) -> None:
+        """Log an event."""
+        if self.settings.feedback == "off":
+            return
+        from ..feedback.events import EventRow
+
+        if kind == "accepted":
+            # Another server takes over what is left to measure when this one has died.
+            details["data"] = {"pid": os.getpid()}
+        row = EventRow(
+            event=kind,
+            suggestion_id=suggestion_id,
+            request_id=request_id,
+            source=source,
+            time=time.time(),
+            **details,
+        )
+        self._log().record_event(row)
+
+    def opened(self, document: Document) -> None:
+        """Find what was accepted in a file before."""
+        if self._outcomes is not None:
+            self._outcomes.opened(document.uri)
+
+    def saved(self, uri: str) -> None:
+        """Take note of what a file holds that is saved."""
+        if self._outcomes is not None:
+            self._outcomes.saved(uri)
+
+    def closed(self, document: Document) -> None:
+        """Let go of what was offered in a file."""
+        if self._outcomes is not None:
+            self._outcomes.closed(document.uri)
+
+    async def take_over(self) -> None:
+        """Follow on what was accepted a moment ago in a server that has died since."""
+        from ..feedback.log import database, unfinished
+
+        found = await asyncio.to_thread(unfinished, database(self.settings))
+        if found and self.settings.feedback != "off":
+            self.outcomes.resume(found)
+            for document in documents(self._ls.workspace):
+                self.outcomes.opened(document.uri)
 
     def last_trace(self) -> Trace | None:
         """Return the story of the last decision, if there was one."""
@@ -192,6 +249,8 @@ class Session:
 
     async def close(self) -> None:
         """End all work and let go of everything."""
+        if self._outcomes is not None:
+            self._outcomes.close()
         tasks = (*self._tasks, *self._working)
         for task in tasks:
             task.cancel()
@@ -200,10 +259,24 @@ class Session:
 
     def _suggester_in_force(self) -> Suggester:
         from ..feedback.identity import new_id
-        from ..feedback.log import FeedbackLog, database
         from ..suggest.pipeline import Suggester
 
         self._id = self._id or new_id()
+        if self._suggester is None:
+            self._suggester = Suggester(
+                self.settings,
+                self._log(),
+                session_id=self._id,
+                client=self.client.label,
+                project=self.project,
+                on_status=lambda text: self._host_starts(True, text),
+                opened=lambda: {one.uri: one.snapshot() for one in documents(self._ls.workspace)},
+            )
+        return self._suggester
+
+    def _log(self) -> FeedbackLog:
+        from ..feedback.log import FeedbackLog, database
+
         if self._feedback is None:
             self._feedback = FeedbackLog(
                 database(self.settings),
@@ -212,16 +285,7 @@ class Session:
                 retention_days=self.settings.retention_days,
                 on_problem=lambda text: self._ls.warn(f"nl2code: {text}"),
             )
-        if self._suggester is None:
-            self._suggester = Suggester(
-                self.settings,
-                self._feedback,
-                session_id=self._id,
-                client=self.client.label,
-                project=self.project,
-                on_status=lambda text: self._host_starts(True, text),
-            )
-        return self._suggester
+        return self._feedback
 
     def _offer_download(self, missing: ModelMissing) -> Report:
         from .download import Download

@@ -31,7 +31,7 @@ from pygls.exceptions import (
 from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 
 from ..errors import Nl2CodeError
-from ..lang.document import Document, Range
+from ..lang.document import Document, Range, Snapshot
 from . import faststart
 from .workspace import find
 
@@ -99,8 +99,9 @@ def _fields(cls: type) -> list[tuple[str, str, Any]]:
 class Protocol(LanguageServerProtocol):
     """One client's session."""
 
-    on_change: Callable[[Document, Sequence[Change]], None] | None = None
-    """Called after the changes of one `textDocument/didChange` were applied."""
+    on_change: Callable[[Document, Sequence[Change], Snapshot | None], None] | None = None
+    """Called after the changes of one `textDocument/didChange` were applied, with the text before them if one
+    replaced all of it."""
     on_close: Callable[[], Awaitable[None]] | None = None
     """Awaited when the client has left, for at most a few seconds."""
     stop: Callable[[], None] | None = None
@@ -160,6 +161,8 @@ class Protocol(LanguageServerProtocol):
             changes: list[Change] = [
                 (_range(change.get("range")), change["text"]) for change in params["contentChanges"]
             ]
+            whole = any(change_range is None for change_range, _ in changes)
+            before = document.snapshot() if whole else None
             for change_range, text in changes:
                 document.apply(change_range, text)
             document.version = identifier.get("version") or document.version + 1
@@ -167,7 +170,7 @@ class Protocol(LanguageServerProtocol):
             _log.error("cannot apply a change: %s", type(error).__name__)
             return
         if self.on_change is not None:
-            self.on_change(document, changes)
+            self.on_change(document, changes, before)
 
     def _reject(self, data: dict[str, Any], error: JsonRpcException) -> None:
         """Deal with a message that fits no type: answer a request, end the wait for a response."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
 from lsprotocol import types
@@ -19,12 +19,27 @@ if TYPE_CHECKING:
 _ENCODINGS: dict[str, Encoding] = {"utf-8": "utf-8", "utf-16": "utf-16", "utf-32": "utf-32"}
 
 
-def install(server: LanguageServer) -> None:
+class Listener(Protocol):
+    """Who wants to know when a document comes or goes."""
+
+    def opened(self, document: Document) -> None:
+        """It is there now."""
+
+    def closed(self, document: Document) -> None:
+        """It will be gone."""
+
+
+def install(server: LanguageServer, listener: Listener) -> None:
     """Put our workspace in the place of the one that pygls has just made; for the `initialize` handler."""
     made = server.protocol.workspace
-    server.protocol._workspace = _Workspace(
-        made.root_uri, made._sync_kind, list(made.folders.values()), made.position_encoding
-    )
+    replaced = _Workspace(made.root_uri, made._sync_kind, list(made.folders.values()), made.position_encoding)
+    replaced.listener = listener
+    server.protocol._workspace = replaced
+
+
+def documents(workspace: Workspace) -> list[Document]:
+    """Return all open documents and notebook cells."""
+    return [one.document for one in workspace.text_documents.values() if isinstance(one, _OpenDocument)]
 
 
 def document(server: LanguageServer, uri: str) -> Document:
@@ -43,6 +58,22 @@ def find(workspace: Workspace, uri: str) -> Document | None:
 
 
 class _Workspace(Workspace):
+    listener: Listener
+
+    def put_text_document(
+        self, text_document: types.TextDocumentItem, notebook_uri: str | None = None
+    ) -> None:
+        super().put_text_document(text_document, notebook_uri)
+        document = find(self, text_document.uri)
+        if document is not None:
+            self.listener.opened(document)
+
+    def remove_text_document(self, doc_uri: str) -> None:
+        document = find(self, doc_uri)
+        if document is not None:
+            self.listener.closed(document)
+        super().remove_text_document(doc_uri)
+
     def _create_text_document(
         self,
         doc_uri: str,
