@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from .example_words import INPUT, OUTPUT, RAISES, REST, ROUNDING, SAYS, TOPIC, VERB
+
 _MAX_TEXT = 20_000
 _MAX_CALLS = 100
 _MAX_LENGTH = 2_000
@@ -27,41 +29,13 @@ _TRAILER = re.compile(r"(?:\.[A-Za-z_][A-Za-z0-9_]*)*[(（\[［]|(?:\.[A-Za-z_][
 # What may stand in front of a call without becoming part of the expression: bullets yes, operators no.
 _OPERATOR_BEFORE = re.compile(r"(?:\b(?:def|class|not|lambda)|[^\s`][ \t]*[-*]|[+/%<>=!&|^~@])\s*$")
 
-_QUOTE_END = r"[`'\"”’」』]{0,3}"
-_MODAL = r"(?:(?:should|must|will|would|shall)\s+)"
-_SAYS = re.compile(
-    _QUOTE_END
-    + r"""\s*(?:
-    ={1,3}>? | -+> | [→⇒⟶] | ＝{1,2}
-    | is\s+equal\s+to\b | is\b(?!\s+not\b)
-    | (?:equals|gives|yields|produces|outputs|returns|return|evaluates\s+to|results\s+in)\b
-    | """
-    + _MODAL
-    + r"""(?:be(?:\s+equal\s+to)?|return|give|yield|equal|produce|output|evaluate\s+to|result\s+in)\b
-    | 的?(?:返回值|结果|值)(?:应该|应当|应)?(?:为|是|等于)
-    | (?:应当|应该|应|会|将|要|必须|需要|需)?(?:返回|等于|得到|输出|给出|产生|为|是|得)
-    )\s*[:：]?\s*
-    (?:(?:the|a|an)\s+(?=list|string|value|tuple|dict|set|number|integer|float|int))?
-    (?:(?:list|string|value|tuple|dict|dictionary|set|number|integer|float|int)\s+(?=[\[\](){}'"`\d-]))?
-    (?:列表|字符串|数字|整数|元组|字典|集合)?\s*`{0,3}""",
-    re.VERBOSE,
-)
-_RAISES = re.compile(
-    _QUOTE_END
-    + r"\s*(?:"
-    + _MODAL
-    + r"?(?:raises?|throws?)\s+(?:an?\s+)?|(?:应当|应该|应|会|将|要|必须|需要|需)?(?:抛出|引发|触发|报)(?:一个)?)"
-    r"\s*`{0,3}((?:[a-z_]\w*\.)*[A-Z][A-Za-z0-9_]*)"
-)
-# Words that begin the rest of the sentence. Any other word after a value means that it was not the whole value.
-_REST = re.compile(
-    r"(?:and|but|because|since|as|while|whereas|which|so|then|using|via|by|with|without|where|instead|also|please"
-    r"|e\.g\.|for\s+example)\b",
-    re.IGNORECASE,
-)
 _SENTENCE_END = "，。；、！？）】」』…—–`\n;!?"
-_COUNTER = "个個项項次位条條字元倍种種天年的"
+_COUNTER = "个個项項次位条條字元倍种種天年的の回つ件枚人개번명"
 _WORDS = {"true": "True", "false": "False", "none": "None", "null": "None"}
+
+
+UNIT = "_nl2code_unit"
+"""Stands for the function that is asked for where an example does not name it: "input 5, output 120"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +47,8 @@ class Example:
     raises: str = ""
     setup: str = ""
     """Statements to run first: the doctest lines above."""
+    tolerance: float = 0.0
+    """How far the value may be off: a number that a sentence gives with decimals may have been rounded."""
 
 
 def find_examples(text: str, *, name: str = "") -> tuple[Example, ...]:
@@ -83,7 +59,9 @@ def find_examples(text: str, *, name: str = "") -> tuple[Example, ...]:
     for start, end, examples in _asserts(text):
         found += [(start, example) for example in examples]
         text = text[:start] + _blank(text[start:end]) + text[end:]
+    found += _raising_blocks(text)
     found += _sentences(text)
+    found += _inputs(text)
     found.sort(key=lambda pair: pair[0])
     unique = dict.fromkeys(example for _, example in found if not name or _mentions(example, name))
     return tuple(unique)[:_MAX_EXAMPLES]
@@ -164,10 +142,65 @@ def _from_test(test: ast.expr, setup: str, bound: set[str]) -> Iterator[Example]
             call, expected = expected, call
     if not _is_call(call, bound):
         return
-    if expected is None:
+    if expected is not None and (near := _approximately(call, expected)):
+        yield Example(near, "True", "", setup)
+    elif expected is None:
         yield Example(f"bool({ast.unparse(call)})", "True", "", setup)
     elif not _free(expected, bound):
         yield Example(ast.unparse(call), ast.unparse(expected), "", setup)
+
+
+_RAISING = re.compile(r"\braises\(\s*(?:\w+\.)*([A-Z]\w*)[^()\n]*\)\s*:\s*")
+
+
+def _raising_blocks(text: str) -> Iterator[tuple[int, Example]]:
+    """Read `with pytest.raises(ValueError): f(0)`."""
+    for match in islice(_RAISING.finditer(text), _MAX_CALLS):
+        call = _CALL.match(text, match.end())
+        read = _read_call(text, call.start(), call.end() - 1) if call else None
+        if read is not None:
+            yield match.start(), Example(ast.unparse(read[0]), "", match[1])
+
+
+def _approximately(call: ast.expr, expected: ast.expr) -> str:
+    """Return the comparison that `pytest.approx` makes; empty if the value is not one."""
+    if not (isinstance(expected, ast.Call) and ast.unparse(expected.func).rpartition(".")[2] == "approx"):
+        return ""
+    wanted = {keyword.arg: ast.unparse(keyword.value) for keyword in expected.keywords}
+    if len(expected.args) != 1 or wanted.keys() - {"rel", "abs"}:
+        return ""
+    value = ast.unparse(expected.args[0])
+    near = f"rel_tol={wanted.get('rel', '1e-06')}, abs_tol={wanted.get('abs', '1e-12')}"
+    return f"math.isclose({ast.unparse(call)}, {value}, {near})"
+
+
+# Input and output
+
+
+def _inputs(text: str) -> Iterator[tuple[int, Example]]:
+    """Read `输入 12 和 18，输出 6`: arguments and a value, all of them literals, for a function without a name."""
+    for match in islice(INPUT.finditer(text), _MAX_CALLS):
+        out = OUTPUT.search(text, match.end(), match.end() + 200)
+        if out is None:
+            continue
+        given = re.sub(
+            r"\s*(?:[和与及と]|\band\b|\by\b|\bund\b|\bи\b)\s*", ", ", text[match.end() : out.start()]
+        )
+        arguments = _value(f"({given.translate(_FULL_WIDTH).strip(' `,')},)")
+        value, _ = _read_value(text, out.end())
+        if not isinstance(arguments, ast.Tuple) or value is None or not _is_literal(arguments):
+            continue
+        if _is_literal(value) and not (len(arguments.elts) == 1 and isinstance(arguments.elts[0], ast.Tuple)):
+            inside = ", ".join(map(ast.unparse, arguments.elts))
+            yield match.start(), Example(f"{UNIT}({inside})", ast.unparse(value))
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 # Sentences
@@ -175,6 +208,7 @@ def _from_test(test: ast.expr, setup: str, bound: set[str]) -> Iterator[Example]
 
 def _sentences(text: str) -> Iterator[tuple[int, Example]]:
     done = 0
+    exact = bool(ROUNDING.search(text))
     for match in islice(_CALL.finditer(text), _MAX_CALLS):
         if match.start() < done or _OPERATOR_BEFORE.search(text, max(0, match.start() - 40), match.start()):
             continue
@@ -183,16 +217,49 @@ def _sentences(text: str) -> Iterator[tuple[int, Example]]:
             continue
         call, end = read
         described = _is_description(call)
-        if (raised := _RAISES.match(text, end)) and not described:
+        if (raised := RAISES.match(text, end)) and not described:
             done = raised.end()
-            yield match.start(), Example(ast.unparse(call), "", raised[1].rpartition(".")[2])
-        elif says := _SAYS.match(text, end):
-            value, value_end = _read_value(text, says.end())
-            if value is None or (described and ast.unparse(value) in ("None", "True", "False")):
-                continue
-            if _is_value(value, types="==" in says[0]):
-                done = value_end
-                yield match.start(), Example(ast.unparse(call), ast.unparse(value))
+            name = (raised[1] or raised[2]).rpartition(".")[2]
+            yield match.start(), Example(ast.unparse(call), "", name)
+        elif found := _said(text, end, described):
+            value, done = found
+            if (error := _is_error(value)) and not described:
+                yield match.start(), Example(ast.unparse(call), "", error)
+            else:
+                tolerance = 0.0 if exact else _tolerance(value)
+                yield match.start(), Example(ast.unparse(call), ast.unparse(value), tolerance=tolerance)
+
+
+def _said(text: str, end: int, described: bool) -> tuple[ast.expr, int] | None:
+    """Read what a sentence says about the call that ends at `end`."""
+    for says in (SAYS.match(text, end), TOPIC.match(text, end)):
+        if says is None:
+            continue
+        value, value_end = _read_value(text, says.end())
+        if value is None or (described and ast.unparse(value) in ("None", "True", "False")):
+            continue
+        if says.re is TOPIC and not VERB.match(text, value_end):
+            continue
+        arrow = re.search(r"[→⇒⟶]|[-=]>", says[0])
+        if _is_value(value, types="==" in says[0]) or (arrow and _is_error(value)):
+            return value, value_end
+    return None
+
+
+def _is_error(value: ast.expr) -> str:
+    """Return the name of a builtin exception, given in place of a value: `f(0) -> ValueError`."""
+    kind = getattr(builtins, value.id, None) if isinstance(value, ast.Name) else None
+    return kind.__name__ if isinstance(kind, type) and issubclass(kind, BaseException) else ""
+
+
+def _tolerance(value: ast.expr) -> float:
+    """Return half a unit of the last decimal of a number that has two or more."""
+    if isinstance(value, ast.UnaryOp):
+        value = value.operand
+    if not (isinstance(value, ast.Constant) and isinstance(value.value, float)):
+        return 0.0
+    digits = repr(value.value).partition(".")[2]
+    return 0.5 * 10.0 ** -len(digits) if 2 <= len(digits) <= 6 and digits.isdigit() else 0.0
 
 
 def _read_call(text: str, start: int, bracket: int) -> tuple[ast.expr, int] | None:
@@ -275,7 +342,7 @@ def _rest(text: str, start: int, at: int) -> bool:
         return True
     if at == start or text[at - 1] not in " \t":
         return False
-    return char == "(" or bool(_REST.match(text, at)) or bool(re.match(r"-+\s|//", text[at : at + 4]))
+    return char == "(" or bool(REST.match(text, at)) or bool(re.match(r"-+\s|//", text[at : at + 4]))
 
 
 # Syntax

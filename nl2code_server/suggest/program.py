@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..lang.examples import Example
+from ..lang.examples import UNIT, Example
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -45,7 +46,7 @@ def runnable(
     from .inline import inlined
     from .lift import lifted, trimmed
 
-    unit, examples = code, tuple(examples)
+    unit, examples = code, _named(tuple(examples), code, scope)
     if scope:
         around = [_text(node) for node in after.tree.root_node.named_children if scope[0] in _defines(node)]
         last = code.strip().rsplit("\n", 1)[-1].strip()
@@ -54,6 +55,19 @@ def runnable(
     context = needed_context(after, unit, examples)
     users = [unit, *(source for one in examples for source in (one.call, one.expected, one.setup))]
     return Program(unit, inlined(context, users, modules or {}), examples)
+
+
+def _named(examples: tuple[Example, ...], code: str, scope: Sequence[str]) -> tuple[Example, ...]:
+    """Put the name of the function into examples that do not say it; without a function they are left out."""
+    if not any(UNIT in example.call for example in examples):
+        return examples
+    tree = parse(code)
+    functions = [node.name for node in tree.body if isinstance(node, FUNCTIONS)] if tree else []
+    used = set().union(*(uses(node) for node in tree.body)) if tree else set()
+    main = [name for name in functions if name not in used] or functions or list(scope[-1:])
+    if not main:
+        return tuple(example for example in examples if UNIT not in example.call)
+    return tuple(replace(example, call=example.call.replace(UNIT, main[-1])) for example in examples)
 
 
 def needed_context(snapshot: Snapshot, code: str, examples: Iterable[Example] = ()) -> str:
@@ -117,7 +131,8 @@ def called_by(example: Example) -> list[str]:
     """Return the plain names that an example calls, the outermost first."""
     tree = parse(example.call)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree else []
-    return [node.func.id for node in calls if isinstance(node.func, ast.Name)]
+    names = [node.func.id for node in calls if isinstance(node.func, ast.Name)]
+    return [name for name in names if name != UNIT]
 
 
 def bound(body: Sequence[ast.stmt]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Ask again with what went wrong: the best wrong answer, and the example that it fails or the check it does not pass."""
+"""Ask again with what went wrong: the best wrong answer, and the example or the check that it does not pass."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ async def _run(program: _Program, example: Example, sandbox: Interpreter, limits
     """Run one example; a string says why it could not be decided."""
     source = "\n".join((program.context, program.code, _setup(program, example)))
     call = f"({_GOT} := ({example.call}))"
-    same = f"True if {_GOT} == ({example.expected}) else False"
+    same = f"True if {_GOT} == ({example.expected}) else {_near(example)}"
     expressions = [call] if example.raises else [call, same]
     results = await sandbox.run(source, expressions, limits=limits)
     got = results[0]
@@ -110,7 +110,25 @@ async def _run(program: _Program, example: Example, sandbox: Interpreter, limits
     return _doubt(program, example, got.text) or ExampleRun(example.call, expected, got.text, False)
 
 
+def _near(example: Example) -> str:
+    """Return the comparison with a number that may have been rounded."""
+    if not example.tolerance:
+        return "False"
+    return f"isinstance({_GOT}, float) and abs({_GOT} - ({example.expected})) <= {example.tolerance!r}"
+
+
+# What people use in examples without a thought about imports.
+_OBVIOUS = frozenset({"collections", "datetime", "decimal", "fractions", "itertools", "json", "math", "re"})
+
+
 def _setup(program: _Program, example: Example) -> str:
+    """Return what to run before an example: the modules that it uses, its own statements."""
+    missing = (_names(example) & _OBVIOUS) - program.names - program.given
+    own = _own_setup(program, example)
+    return "\n".join([*(f"import {name}" for name in sorted(missing)), own])
+
+
+def _own_setup(program: _Program, example: Example) -> str:
     """Return the example's setup without imports of the very code that is being tried."""
     tree = parse(example.setup) or ast.Module([], [])
     own = [node for node in tree.body if isinstance(node, ast.ImportFrom) and bound([node]) <= program.names]

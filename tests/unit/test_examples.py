@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nl2code_server.lang.examples import Example, find_examples
+from nl2code_server.lang.examples import UNIT, Example, find_examples
 
 
 def pairs(text: str) -> list[tuple[str, str]]:
@@ -59,6 +59,28 @@ def pairs(text: str) -> list[tuple[str, str]]:
         "f(2) 应该返回 4",
         "f(2) 等于 4",
         "f(2) 的结果是 4",
+        "f(2) 结果为 4",
+        "f(2) 应该等于 4",
+        "f(2) 得到 4，f(x) 是平方",
+        "f(2) は 4 を返す",
+        "f(2) は 4 を返します。",
+        "f(2) が 4 になるように",
+        "f(2) の結果は 4 です",
+        "f(2)는 4를 반환",
+        "f(2)의 결과는 4이다",
+        "f(2) возвращает 4",
+        "f(2) должно быть 4",
+        "f(2) вернёт 4, а f(x) число",
+        "f(2) devuelve 4",
+        "f(2) debe devolver 4 y nada más",
+        "f(2) es igual a 4",
+        "f(2) gibt 4 zurück",
+        "f(2) ergibt 4",
+        "f(2) soll 4 liefern",
+        "f(2) renvoie 4",
+        "f(2) doit être 4",
+        "f(2) deve retornar 4",
+        "f(2) تعيد 4",
         "例如 f(2) == 4",
         "例如：f(2)＝＝4。",
         "比如f(2)==4",
@@ -120,6 +142,11 @@ def test_several_examples_in_order(text: str, expected: list[tuple[str, str]]) -
         ("assert is_prime(7)", "bool(is_prime(7))", "True"),
         ("assert not is_prime(8)", "bool(not is_prime(8))", "True"),
         ("assert math.isclose(f(2), 0.1)", "bool(math.isclose(f(2), 0.1))", "True"),
+        (
+            "assert f(2) == pytest.approx(0.1)",
+            "math.isclose(f(2), 0.1, rel_tol=1e-06, abs_tol=1e-12)",
+            "True",
+        ),
         ("assert f(2) != 3", "bool(f(2) != 3)", "True"),
         (">>> print(f(2))\nhello there", "str(f(2))", "'hello there'"),
         (">>> f(\n...     2)\n[1,\n 2]", "f(2)", "[1, 2]"),
@@ -140,6 +167,14 @@ def test_values_of_any_kind(text: str, call: str, expected: str) -> None:
         "f(0) throws ValueError, else a number",
         "f(0) 抛出 ValueError",
         "f(0) 应该引发 ValueError 异常",
+        "f(0) → ValueError",
+        "f(0) lanza ValueError",
+        "f(0) lanza un ValueError",
+        "f(0) löst ValueError aus",
+        "f(0) вызывает ValueError",
+        "f(0) lève une ValueError",
+        "f(0) は ValueError を送出する",
+        "with pytest.raises(ValueError):\n    f(0)",
         ">>> f(0)\nTraceback (most recent call last):\n    ...\nValueError: not zero",
     ],
 )
@@ -162,9 +197,54 @@ def test_a_name_keeps_the_examples_that_use_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "arguments", "expected"),
+    [
+        ("求最大公约数，输入 12 和 18，输出 6", "12, 18", "6"),
+        ("输入：[3, 1, 2]，输出：[1, 2, 3]", "[3, 1, 2]", "[1, 2, 3]"),
+        ("输入'abc'时返回'cba'。", "'abc'", "'cba'"),
+        ("入力 5 なら出力は 120", "5", "120"),
+        ("reverse it, input 'ab', output 'ba'", "'ab'", "'ba'"),
+        ("input: [1, 2]\noutput: 3", "[1, 2]", "3"),
+        ("entrada 5, salida 120", "5", "120"),
+        ("вход: 5, вывод: 120", "5", "120"),
+    ],
+)
+def test_input_and_output_without_a_name(text: str, arguments: str, expected: str) -> None:
+    assert pairs(text) == [(f"{UNIT}({arguments})", expected)]
+
+
+@pytest.mark.parametrize(
+    ("text", "tolerance"),
+    [
+        ("area(2) is 12.57", 0.005),
+        ("area(2) == -12.566", 0.0005),
+        ("area(2) == 12.5", 0),
+        ("area(2) == 12", 0),
+        ("assert area(2) == 12.57", 0),
+        ("round the area to two decimals, area(2) == 12.57", 0),
+        ("保留两位小数，area(2) == 12.57", 0),
+    ],
+)
+def test_a_number_with_decimals_may_have_been_rounded(text: str, tolerance: float) -> None:
+    assert [example.tolerance for example in find_examples(text)] == [pytest.approx(tolerance)]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
+        "输入 10 个整数，输出最大的 3 个",
+        "输入一个列表，输出 6",
+        "read the input file and output 3 lines",
+        "input (1, 2), output 3",
+        "f(6) は 6 の倍数",
+        "f(2) は偶数を返す",
+        "f(3) возвращает 4 элемента",
+        "f(2) devuelve 4 elementos",
+        "f(2) gibt 4 Werte zurück",
+        "f(2) ist eine Zahl",
+        "f(2) es un número",
+        "f(2) returns ValueError",
         "write a function computing the gcd of two numbers",
         "gcd(a, b) == gcd(b, a % b)",
         "use len(x) == 0 instead of not x",
