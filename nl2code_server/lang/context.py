@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -167,7 +168,8 @@ def _before(snapshot: Snapshot, end: int, skip: set[int], budget: int) -> tuple[
                 break
             lines.append(text)
         row -= 1
-    return "\n".join(reversed(lines)).strip("\n"), row
+    text = "\n".join(reversed(lines)).strip("\n")
+    return re.sub(r"\n{4,}", "\n\n\n", text), row
 
 
 def _after(snapshot: Snapshot, start: int, budget: int) -> tuple[str, int]:

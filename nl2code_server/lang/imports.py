@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from .syntax import parse
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -45,6 +48,113 @@ def unknown_imports(before: Snapshot, after: Snapshot, known: Collection[str]) -
     old = {one.top for one in imports(before)}
     new = {one.top for one in imports(after) if one.top and not one.guarded}
     return tuple(sorted(name for name in new - old if name not in known))
+
+
+def missing_members(before: Snapshot, after: Snapshot, modules: Mapping[str, Snapshot]) -> tuple[str, ...]:
+    """Return, sorted, what the second text takes from modules of the project that do not have it, and the first not.
+
+    A module has what its text names anywhere: some names are made at run time.
+    """
+    return tuple(sorted(_missing(after, modules) - _missing(before, modules)))
+
+
+def _missing(snapshot: Snapshot, modules: Mapping[str, Snapshot]) -> set[str]:
+    taken: set[tuple[str, str]] = set()
+    bound: dict[str, str] = {}
+    for one in imports(snapshot):
+        joint = "" if one.module.endswith(".") else "."
+        if one.module in modules:
+            taken |= {(one.module, member) for member, _ in one.names if member != "*"}
+            if not one.names and (one.bound != one.top or one.bound == one.module):
+                bound[one.bound] = one.module
+        inner = {name: f"{one.module}{joint}{member}" for member, name in one.names}
+        bound |= {name: module for name, module in inner.items() if module in modules}
+        taken -= {(one.module, module.rpartition(".")[2]) for module in inner.values() if module in modules}
+    if bound:
+        taken |= set(_attributes(snapshot.tree.root_node, bound))
+    return {f"{module}.{member}" for module, member in taken if not _names(modules[module], member)}
+
+
+def _attributes(root: Node, bound: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the attributes of modules that are read, with the module's name."""
+    found: list[tuple[str, str]] = []
+    shadowed: set[str] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        stack.extend(node.named_children)
+        if node.type == "attribute":
+            value, attribute = node.child_by_field_name("object"), node.child_by_field_name("attribute")
+            if value is not None and value.type == "identifier" and _text(value) in bound:
+                found.append((_text(value), _text(attribute)))
+        elif node.type == "identifier" and _text(node) in bound and _binds(node):
+            shadowed.add(_text(node))
+    yield from ((bound[name], member) for name, member in found if name not in shadowed)
+
+
+_BINDING = re.compile(r".*parameters?\Z|(?:pattern_list|tuple_pattern|as_pattern_target|named_expression)\Z")
+
+
+def _binds(node: Node) -> bool:
+    """Tell whether an identifier is a parameter or is assigned to."""
+    parent = node.parent
+    if parent is None:
+        return False
+    return bool(_BINDING.match(parent.type)) or parent.child_by_field_name("left") == node
+
+
+def _names(module: Snapshot, member: str) -> bool:
+    source = module.source
+    dynamic = b"__getattr__" in source or b"globals()" in source or b"import *" in source
+    return (
+        dynamic
+        or member.startswith("__")
+        or re.search(rb"\b%b\b" % re.escape(member.encode()), source) is not None
+    )
+
+
+def needed(
+    lines: Iterable[str], code: str, project: Mapping[str, str], importable: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Return the import lines of new code, repaired: without what it does not use, project names from their place.
+
+    `project` is as in `names.missing_imports`; what comes from a package in `importable` that the project's name does
+    not come from is left alone, and so are lines that are not understood.
+    """
+    kept: list[str] = []
+    for line in lines:
+        found = list(_imports(parse(line.encode("utf-8", "replace")).root_node))
+        if not found or any(one.top == "__future__" or ("*", "*") in one.names for one in found):
+            kept.append(line)
+            continue
+        for one in found:
+            kept += _repaired(one, code, project, importable)
+    return tuple(dict.fromkeys(kept))
+
+
+def _repaired(
+    one: Import, code: str, project: Mapping[str, str], importable: Collection[str]
+) -> Iterator[str]:
+    if not one.names:
+        if _used(one.bound, code):
+            alias = f" as {one.bound}" if one.bound != one.top else ""
+            yield f"import {one.module}{alias}"
+        return
+    stay = []
+    for member, bound in one.names:
+        if not _used(bound, code):
+            continue
+        line = project.get(member, "") if member == bound else ""
+        if line.startswith("from ") and (one.top not in importable or line.split()[1].startswith(one.top)):
+            yield line
+        else:
+            stay.append(member if member == bound else f"{member} as {bound}")
+    if stay:
+        yield f"from {one.module} import {', '.join(stay)}"
+
+
+def _used(name: str, code: str) -> bool:
+    return re.search(rf"(?<![\w.]){re.escape(name)}\b", code) is not None
 
 
 def _imports(root: Node) -> Iterator[Import]:

@@ -42,12 +42,19 @@ class HouseStyle:
 
 
 def house_style(snapshots: Iterable[Snapshot]) -> HouseStyle:
-    """Measure the habits of the first file that has any functions; the others are its neighbours, nearest first."""
+    """Measure the habits of the first file that has functions; the others are its neighbours, nearest first.
+
+    Of a neighbour one function proves nothing. Deferred annotations in the file itself speak for annotations.
+    """
+    deferred = None
     for snapshot in snapshots:
         functions = list(_functions(snapshot.tree.root_node))
-        if functions:
-            deferred = b"from __future__ import annotations" in snapshot.source
+        own = deferred is None
+        deferred = deferred or b"from __future__ import annotations" in snapshot.source
+        if functions and (own or len(functions) > 1):
             return _habits(functions, deferred=deferred)
+        if own and deferred:
+            return HouseStyle(annotated=True)
     return HouseStyle()
 
 

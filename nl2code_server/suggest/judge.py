@@ -11,7 +11,7 @@ from ..feedback.events import Origin
 from ..lang import Edit
 from ..lang.document import Snapshot
 from ..lang.examples import Example, find_examples
-from ..lang.imports import unknown_imports
+from ..lang.imports import missing_members, needed, unknown_imports
 from ..lang.names import insert_imports, missing_imports, undefined
 from ..lang.placement import Placement
 from ..lang.quotes import conform
@@ -141,7 +141,8 @@ def _checked(job: Job, placement: Placement, bare: Candidate, unit: Unit, commen
     code = conform(unit.code, job.known.quotes)
     edits = edits_for(job, placement, code, (), comment=comment)
     missing = missing_imports(undefined(before, apply(snapshot, edits)), code, job.known.definitions)
-    imports = _new_lines(before, (*unit.imports, *missing.values()))
+    own = needed(unit.imports, code, job.known.definitions, job.known.importable)
+    imports = _new_lines(before, (*own, *missing.values()))
     edits = edits_for(job, placement, code, imports, comment=comment)
     unknown = undefined(before, apply(snapshot, edits))
     checks = (
@@ -159,6 +160,8 @@ def _suits_project(job: Job, after: Snapshot) -> tuple[Check, ...]:
         newer = too_new(job.snapshot.text, after.text, known.python)
         detail = f"{', '.join(newer)}; the project supports {written(known.python)}" if newer else ""
         checks.append(Check("python", not newer, detail))
+    if absent := missing_members(job.snapshot, after, job.modules):
+        checks.append(Check("imports", False, f"not in the project: {', '.join(absent)}"))
     if not known.importable:
         return tuple(checks)
     missing = unknown_imports(job.snapshot, after, known.importable)
