@@ -79,6 +79,23 @@ def test_a_model_that_knows_all_answers_gets_all_points(
         records = [json.loads(line) for line in output.read_text().splitlines()]
         assert [one["passed"] for one in records] == [True] * 12
         assert {one["model"] for one in records} == {"fake-model"}
+        assert {one["conditions"]["endpoint"] for one in records} == {"given"}
+        assert data["warnings"] == []
+        for one in records:
+            made = one.get("candidates")
+            if one["arm"] == "nl2code":
+                assert one["rebuilt"], one["id"]
+                assert [(each["origin"], each["rank"], each["passed"]) for each in made] == [
+                    ("greedy", 0, True)
+                ]
+                assert one["holds"] in ((True,) if one["example"] else (None,))
+            else:
+                assert made is None
+        # Nothing was gained, and each stage says so; what is said after the code is the chat's alone.
+        assert [row["passed"] for row in pair["gain"]] == [6] * 6
+        assert ours["early_stop"]["tokens_after"] < chat["early_stop"]["tokens_after"] / 3
+        assert "Where the gain comes from" in done.stdout
+        assert max(len(line) for line in done.stdout.splitlines()[:-1]) <= 100
 
         # All there: nothing is asked again. Half a line, as a run leaves that is killed, is done again.
         asked = len(fake.chats)
@@ -105,6 +122,45 @@ def test_a_model_that_is_always_wrong_gets_none(monkeypatch: pytest.MonkeyPatch)
     assert (ours["offered"], ours["unasked"], ours["verified"]) == (1, pytest.approx(1 / 3, abs=1e-4), 0)
     assert ours["answers"] > 1
     assert ours["hidden"] == 0
+    assert (ours["failed_unasked"], ours["wrong_unasked"]) == (0, 0)
+
+
+def test_a_baseline_can_be_made_once_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    chats, output = tmp_path / "chats.jsonl", tmp_path / "out.jsonl"
+    two = ("--tasks", "clock,second-price", "--baseline", "chat")
+    with FakeEndpoint(answers(reference)) as fake:
+        _, alone = evaluated(monkeypatch, fake, *two, "--baseline-only", "--output", str(chats))
+        assert list(alone["arms"]) == ["chat"]
+        kept = chats.read_bytes()
+        _, both = evaluated(monkeypatch, fake, *two, "--earlier", str(chats), "--output", str(output))
+        assert chats.read_bytes() == kept
+        assert [json.loads(line)["arm"] for line in output.read_text().splitlines()] == ["nl2code"] * 2
+        assert both["pairs"]["nl2code / chat"]["tasks"] == 2
+        assert "the arms were not timed in the same run" in both["warnings"]
+        # A record as older versions wrote them is as good; one of a task that has changed since is not.
+        rows = [json.loads(line) for line in kept.decode().splitlines()]
+        for name in ("task", "conditions", "holds", "tokens_chosen"):
+            del rows[0][name]
+        rows[1]["task"] = "another"
+        chats.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        _, both = evaluated(monkeypatch, fake, *two, "--baseline-only", "--output", str(chats))
+    assert both["arms"]["chat"]["tasks"] == 2
+    again = [json.loads(line) for line in chats.read_text().splitlines()]
+    assert [row["id"] for row in again] == [rows[0]["id"], rows[1]["id"], rows[1]["id"]]
+    assert "task" not in again[0]
+
+
+def test_tasks_are_chosen_by_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeEndpoint(answers(reference)) as fake:
+        for options, expected in (
+            (("--kind", "web", "--project"), {"web"}),
+            (("--language", "zh", "--kind", "statements", "--single-file"), {"statements"}),
+        ):
+            _, data = evaluated(monkeypatch, fake, *options, "--baseline", "chat", "--baseline-only")
+            chat = data["arms"]["chat"]
+            assert set(chat["by_kind"]) == expected
+            assert set(chat["by_project"]) == {str("--project" in options)}
+            assert set(chat["by_language"]) == ({"zh"} if "zh" in options else {"en"})
 
 
 def test_a_server_that_dies_costs_one_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -176,6 +232,10 @@ def test_two_configurations_take_part_on_the_same_tasks(
         (("--form", "class"), "places of their own"),
         (("--with", "candidates"), "SETTING=VALUE"),
         (("--baseline", "guess"), "guess"),
+        (("--baseline-only",), "takes --baseline"),
+        (("--kind", "poem"), "no task poem"),
+        (("--language", "la"), "no task la"),
+        (("--kind", "web", "--language", "ja"), "no task is left"),
         (("--with", "verify=true", "--against", "verify=true"), "the same"),
     ],
 )

@@ -91,7 +91,7 @@ class Judge:
 
     def _candidate(self, row: CandidateRow, after: str, first: bool) -> dict[str, Any]:
         entry: dict[str, Any] = {
-            "origin": getattr(row, "origin", "") or ("sample" if row.temperature else "greedy"),
+            "origin": row.origin,
             "status": row.status,
             "rank": row.rank,
             "tokens": row.n_tokens,
