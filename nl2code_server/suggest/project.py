@@ -135,11 +135,8 @@ class Project:
 
     def import_name(self, path: Path, file: Path, *, relative: bool) -> str:
         """Return the name under which a module is imported in a file."""
-        if (
-            relative
-            and _package_root(path.parent) == (top := _package_root(file.parent))
-            and top != file.parent
-        ):
+        top = _package_root(file.parent)
+        if relative and top != file.parent and path.is_relative_to(top / file.relative_to(top).parts[0]):
             return _relative_name(path, file)
         return self.module_name(path, file)
 
