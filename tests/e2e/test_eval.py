@@ -17,7 +17,7 @@ from nl2code_model.evaluate import tasks
 from nl2code_model.evaluate.chat import instruction_of
 from nl2code_model.evaluate.client import Editor
 from nl2code_model.evaluate.tasks import Anchor
-from nl2code_model.evaluate.transplant import case
+from nl2code_model.evaluate.transplant import Case, case
 
 # A comment, a method, a stub, statements, Chinese; and a project whose code wants an import.
 SOME = ("clock", "box-weight", "second-price", "count-errors", "zh-pass-count", "text-save")
@@ -150,17 +150,29 @@ def test_a_baseline_can_be_made_once_and_kept(monkeypatch: pytest.MonkeyPatch, t
     assert "task" not in again[0]
 
 
-def test_tasks_are_chosen_by_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("options", "traits"),
+    [
+        (("--kind", "web", "--project"), [("web", "en", True)]),
+        (
+            ("--language", "zh", "--language", "de", "--kind", "stub", "--single-file"),
+            [("stub", "de", False), ("stub", "zh", False)],
+        ),
+    ],
+)
+def test_tasks_are_chosen_by_what_they_are(
+    options: tuple[str, ...], traits: list[tuple[str, str, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[Case] = []
+
+    def none_run(cases: list[Case], *_: Any, **__: Any) -> list[dict[str, Any]]:
+        chosen.extend(cases)
+        return []
+
+    monkeypatch.setattr("nl2code_model.evaluate.run.run", none_run)
     with FakeEndpoint(answers(reference)) as fake:
-        for options, expected in (
-            (("--kind", "web", "--project"), {"web"}),
-            (("--language", "zh", "--kind", "statements", "--single-file"), {"statements"}),
-        ):
-            _, data = evaluated(monkeypatch, fake, *options, "--baseline", "chat", "--baseline-only")
-            chat = data["arms"]["chat"]
-            assert set(chat["by_kind"]) == expected
-            assert set(chat["by_project"]) == {str("--project" in options)}
-            assert set(chat["by_language"]) == ({"zh"} if "zh" in options else {"en"})
+        evaluated(monkeypatch, fake, *options)
+    assert sorted({(one.kind, one.natural_language, one.project) for one in chosen}) == traits
 
 
 def test_a_server_that_dies_costs_one_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +131,7 @@ def run(
         asks = any(arm.baseline for _, arm in todo)
         ours = [arm for arm in arms if arm.baseline is None] or [Arm(settings=host or {})]
         wanted = [arm for arm in ours if arm.name in unfinished or (asks and arm is ours[0])]
-        products = _products(wanted, folder, stack)
+        products = _products(wanted, unfinished, folder, stack)
         run_id, started, done = secrets.token_hex(4), time.monotonic(), 0
         for number, case in enumerate(cases):
             for arm in arms if number % 2 == 0 else arms[::-1]:
@@ -148,14 +148,17 @@ def run(
     return results.of(cases, arms)
 
 
-def _products(arms: Sequence[Arm], folder: Path, stack: ExitStack) -> dict[str, Product]:
+def _products(
+    arms: Sequence[Arm], asked: Container[str], folder: Path, stack: ExitStack
+) -> dict[str, Product]:
     products: dict[str, Product] = {}
     for number, arm in enumerate(arms):
         product = Product(arm.settings, folder / str(number))
         stack.callback(product.close)
         for other in products.values():
             other.share_host(product)
-        product.warm_up()
+        if arm.name in asked or not product.settings.endpoint:
+            product.warm_up()
         products[arm.name] = product
     return products
 
