@@ -18,6 +18,7 @@ from ..feedback.identity import new_id
 from ..lang.placement import Placement
 from ..lang.prompt import Prompt
 from . import Job, Outcome, Suggestion, Trace
+from .agree import agreed
 from .budget import Budget
 from .generate import generate
 from .judge import Candidate, examples_of, judge
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_CAN_AGREE = 3
+"""Good candidates from which on some can agree against others."""
 _DOING: dict[Origin, str] = {"greedy": "generating", "sample": "trying again", "repair": "repairing"}
 
 
@@ -118,11 +121,25 @@ class Attempt:
         budget = Budget(settings.budget_seconds, settings.budget_tokens)
         while not budget.spent(self.tokens):
             step = next_try(
-                self.plan.prompt, self.candidates, wanted=job.candidates, fresh=job.fresh, lead=lead
+                self.plan.prompt,
+                self.candidates,
+                wanted=job.candidates,
+                fresh=job.fresh,
+                lead=lead,
+                show=bool(settings.endpoint),  # behind one there may be a model that learns from it
             )
             if step is None:
                 break
             await self._try(client, step, budget)
+        await self._compare()
+
+    async def _compare(self) -> None:
+        """Find out which of several good candidates agree."""
+        sandbox, job = self.suggester.sandbox, self.plan.job
+        good = [candidate for candidate in self.candidates if candidate.status != "failed"]
+        if sandbox is not None and len(good) >= _CAN_AGREE:
+            self._stage("comparing")
+            self.candidates = await agreed(job, self.plan.placement.scope, self.candidates, sandbox)
 
     async def _try(self, client: ChatClient, step: Try, budget: Budget) -> None:
         """Get one answer and judge it."""

@@ -63,6 +63,8 @@ class _Inliner:
         for alias in statement.names:
             name, asname = alias.name, alias.asname or alias.name
             inner = f"{module}{'' if module.endswith('.') else '.'}{name}"
+            if name == "*" and module not in self._modules:
+                continue  # of what nobody knows nothing can be missed
             if name == "*" and (tree := self._tree(module)):
                 for each in sorted(bound(tree.body) & self._wanted()):
                     new += _alias(each, self.take(module, each))

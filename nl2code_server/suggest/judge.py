@@ -49,7 +49,7 @@ class Candidate:
     examples: tuple[ExampleRun, ...] = ()
     origin: Origin = "greedy"
     agreement: int = 0
-    """How many candidates give the same values on the same inputs, itself included; 0 if it was not asked."""
+    """How many candidates give the same values on the same inputs, itself included; 0 if none does."""
 
     @property
     def greedy(self) -> bool:

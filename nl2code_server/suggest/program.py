@@ -52,7 +52,8 @@ def runnable(
         last = code.strip().rsplit("\n", 1)[-1].strip()
         unit = next((text for text in reversed(around) if last in text), code)
         unit, examples = lifted(unit, code, scope, examples) or (trimmed(unit, examples), examples)
-    context = needed_context(after, unit, examples)
+    stars = [_text(node) for node in after.tree.root_node.named_children if _is_star(node)] if modules else []
+    context = "\n".join([*stars, needed_context(after, unit, examples)])
     users = [unit, *(source for one in examples for source in (one.call, one.expected, one.setup))]
     return Program(unit, inlined(context, users, modules or {}), examples)
 
@@ -162,6 +163,12 @@ def _defines(node: Node) -> set[str]:
         return set()
     tree = parse(_text(node))
     return bound(tree.body) if tree is not None and all(map(is_quiet, tree.body)) else set()
+
+
+def _is_star(node: Node) -> bool:
+    return node.type == "import_from_statement" and any(
+        c.type == "wildcard_import" for c in node.named_children
+    )
 
 
 def is_quiet(statement: ast.stmt) -> bool:

@@ -18,12 +18,18 @@ def best_wrong(candidates: Sequence[Candidate]) -> Candidate:
     )
 
 
-def repair_prompt(prompt: Prompt, wrong: Candidate) -> Prompt:
-    """Return the chat with the wrong answer and what is wrong with it as two further turns."""
+def repair_prompt(prompt: Prompt, wrong: Candidate, *, show: bool) -> Prompt:
+    """Return the chat with what went wrong; with `show`, the wrong answer and the complaint are two further turns.
+
+    Small models copy a wrong answer that they are shown, token for token, so they are told what is wrong alone.
+    """
+    if not show:
+        *before, (role, question) = prompt.messages
+        return replace(prompt, messages=(*before, (role, f"{question}\n\nMind: {defuse(complaint(wrong))}.")))
     shown = (wrong.code or wrong.answer.raw).strip()[:_LONGEST]
     turns = (
         ("assistant", f"{FENCE}{defuse(shown)}\n```"),
-        ("user", f"{defuse(complaint(wrong))} Write the corrected code."),
+        ("user", f"That is wrong: {defuse(complaint(wrong))}. Write the corrected code."),
     )
     return replace(prompt, messages=(*prompt.messages, *turns))
 
@@ -32,9 +38,9 @@ def complaint(wrong: Candidate) -> str:
     """Say what is wrong with a candidate: the first example that it fails, else the first check."""
     for run in wrong.examples:
         if not run.ok:
-            return f"That is wrong: `{run.call}` must {_wanted(run.expected)}, but it ends in `{run.got}`."
+            return f"`{run.call}` must {_wanted(run.expected)}, not end in `{run.got}`"
     failed = next((check for check in wrong.checks if not check.ok), None)
-    return f"That is wrong: {failed.detail or failed.check}." if failed else "That is wrong."
+    return (failed.detail or failed.check) if failed else "it does not do what was asked"
 
 
 def _wanted(expected: str) -> str:

@@ -56,8 +56,12 @@ def next_try(
     wanted: int = 1,
     fresh: bool = False,
     lead: str = "",
+    show: bool = False,
 ) -> Try | None:
-    """Return the next question, or None if there are as many good candidates as wanted, or no hope of more."""
+    """Return the next question, or None if there are as many good candidates as wanted, or no hope of more.
+
+    `show` says that the model may be shown a wrong answer.
+    """
     if not candidates:
         return Try("sample" if fresh else "greedy", prompt, _WARM if fresh else 0.0, lead)
     good = order(candidate for candidate in candidates if candidate.status != "failed")
@@ -66,7 +70,7 @@ def next_try(
     repaired = any(candidate.origin == "repair" for candidate in candidates)
     wrong = [candidate for candidate in candidates if candidate.status == "failed"]
     if wrong and not repaired and (len(candidates) == REPAIR_AT or not any(one.edits for one in wrong)):
-        return Try("repair", repair_prompt(prompt, best_wrong(wrong)), _WARM, lead)
+        return Try("repair", repair_prompt(prompt, best_wrong(wrong), show=show), _WARM, lead)
     return Try("sample", prompt, _HOT if repeats(candidates) else _WARM, lead)
 
 

@@ -169,6 +169,8 @@ def _about_something_else(program: _Program, examples: Sequence[Example]) -> Ver
     name = unknown[-1]
     if name in program.methods:
         return Verification("valid", (), f"{name} is a method, the example calls it as a function")
+    if name in program.inner:
+        return Verification("valid", (), f"{name} needs what the function around it has")
     if not program.definitions:
         return Verification("valid", (), "the code defines no function that an example could call")
     example = called[name]
@@ -295,6 +297,12 @@ class _Program:
     def methods(self) -> set[str]:
         classes = [node for node in self.tree.body if isinstance(node, ast.ClassDef)]
         return {node.name for outer in classes for node in outer.body if isinstance(node, FUNCTIONS)}
+
+    @property
+    def inner(self) -> set[str]:
+        """Functions inside functions."""
+        functions = [node for node in ast.walk(self.tree) if isinstance(node, FUNCTIONS)]
+        return {node.name for node in functions if node not in self.tree.body} - self.methods
 
 
 def _is_main(statement: ast.stmt) -> bool:
