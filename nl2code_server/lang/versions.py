@@ -155,18 +155,17 @@ def _of_annotation(annotation: ast.expr) -> dict[str, Version]:
 
 
 def _parenthesised(node: ast.With | ast.AsyncWith, source: str) -> bool:
-    """Tell whether one pair of parentheses holds several items, which a tuple or a call would not."""
-    segment = ast.get_source_segment(source, node) or ""
-    head = re.match(r"(?:async\s+)?with\s*\(", segment)
-    first = node.items[0].context_expr
-    starts_behind = first.lineno > node.lineno or (
-        head is not None and first.col_offset > node.col_offset + 4
-    )
-    last = node.items[-1].optional_vars or node.items[-1].context_expr
-    lines = source.encode().splitlines()
-    behind = lines[(last.end_lineno or 1) - 1][last.end_col_offset :] if last.end_lineno else b""
-    closes = re.match(rb"\s*,?\s*(?:\)|$|#)", behind) is not None
-    return head is not None and starts_behind and closes
+    """Ask CPython whether one pair of parentheses holds all items: a feature that it knows the age of."""
+    segment = (ast.get_source_segment(source, node) or "").removeprefix("async").lstrip()
+    body = ast.get_source_segment(source, node.body[0]) or ""
+    head = segment[: segment.find(body, segment.find(":"))].rstrip()
+    if not re.match(r"with\s*\(", head):
+        return False
+    try:
+        ast.parse(f"{head} pass", feature_version=(3, 8))
+    except SyntaxError as error:
+        return "arenthesized context" in str(error.msg)
+    return False
 
 
 def _nests_quotes(node: ast.AST, source: str) -> bool:
