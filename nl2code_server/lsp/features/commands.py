@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
+from textwrap import shorten
 from typing import Any
 
 from lsprotocol import types as lsp
@@ -117,9 +119,10 @@ async def explain_last(ls: Server) -> Result:
 
 
 @_command
-async def status(ls: Server) -> Result:
-    """Tell how things stand."""
+async def status(ls: Server, uri: str = "") -> Result:
+    """Tell how things stand and, for a document, which text of it the server has."""
     report, settings = ls.session.board.report, ls.session.settings
+    text = b"".join(workspace.document(ls, uri).snapshot().lines) if uri else b""
     return {
         "state": report.state.value,
         "busy": report.busy,
@@ -129,6 +132,7 @@ async def status(ls: Server) -> Result:
         "model": settings.model,
         "mode": settings.mode,
         "client": ls.session.client.label,
+        **({"sha256": hashlib.sha256(text).hexdigest()} if uri else {}),
     }
 
 
@@ -210,7 +214,7 @@ async def _choose(ls: Server, outcome: Outcome) -> Suggestion | None:
     if not ls.session.client.asks or not ls.session.client.apply_edit:
         return None
     titles = {
-        f"{number}. {one.code.strip().splitlines()[0]} ({verdict(one)})": one
+        f"{number}. {shorten(' '.join(one.code.split()), 90)} ({verdict(one)})": one
         for number, one in enumerate(outcome.suggestions, start=1)
     }
     params = lsp.ShowMessageRequestParams(
