@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from nl2code_model.evaluate import judging
+from nl2code_model.evaluate import judging, tasks
 from nl2code_model.evaluate.isolate import Isolation
 from nl2code_model.evaluate.tasks import Anchor, read
 from nl2code_model.evaluate.transplant import Case, case
@@ -96,3 +97,19 @@ def solved(tasks: list[Anchor]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
 def test_references_pass_and_doing_nothing_does_not() -> None:
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(solved, (ANCHORS[::2], ANCHORS[1::2]))) == [({}, [])] * 2
+
+
+def test_the_readme_says_what_there_is() -> None:
+    readme = Path(tasks.__file__).with_name("README.md").read_text(encoding="utf-8")
+    kinds = Counter(task.kind for task in ANCHORS)
+    assert f"Version {tasks.VERSION} of the set. `anchors.jsonl` holds {len(ANCHORS)} tasks" in readme
+    assert f"\n- **{tasks.VERSION}**: " in readme
+    for kind, words in (
+        ("function", "function"),
+        ("stub", "stub body"),
+        ("test", "test for an existing function"),
+    ):
+        assert f"{words} {kinds[kind]}" in readme
+    assert f"each kind at least three times | {sum(task.project for task in ANCHORS)} |" in readme
+    assert f"| {sum(task.natural_language != 'en' for task in ANCHORS)} |" in readme
+    assert f"例如 …) | {sum('example' in task.tags for task in ANCHORS)} |" in readme

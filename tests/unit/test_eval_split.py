@@ -8,7 +8,7 @@ import pytest
 
 from fakes.records import record
 from nl2code_model.evaluate.conditions import now, warnings
-from nl2code_model.evaluate.score import compare, first_passes
+from nl2code_model.evaluate.score import compare, first_passes, summary
 from nl2code_model.evaluate.split import STAGES, around, early_stop, gain, stages
 from nl2code_server.config import Settings
 
@@ -76,6 +76,8 @@ def test_the_gain_adds_up() -> None:
 def test_without_candidates_there_is_no_split() -> None:
     # As in comparisons of two plain chats, and in records of older versions.
     assert gain([(record("1", "chat"), record("1", "file"))]) == []
+    both = record("1", candidates=[made(**RIGHT, as_it_came=True)])
+    assert gain([(both, both)]) == []
 
 
 def test_around_is_what_stands_above_and_below_the_code() -> None:
@@ -123,6 +125,13 @@ def test_costs_are_compared_where_the_first_answer_passes_and_over_all() -> None
     assert (found["at_once"]["seconds_ratio"], found["over_all"]["seconds_ratio"]) == (0.5, 1.0)
     assert (found["at_once"]["tokens_per_offered"], found["over_all"]["tokens_per_offered"]) == (1.1, 3.05)
     assert found["over_all"]["tokens_ratio"] == pytest.approx(61 / 60, abs=1e-3)
+
+
+def test_the_harness_is_what_was_not_waiting() -> None:
+    # Records of older versions do not tell.
+    found = summary([record("1", seconds=3.0, took=4.0), record("2", seconds=0.9, took=1.0), record("3")])
+    assert found["harness"] == pytest.approx(1.1 / 5)
+    assert summary([record("3")])["harness"] is None
 
 
 def under(**fields: Any) -> dict[str, Any]:

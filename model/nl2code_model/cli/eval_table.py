@@ -33,6 +33,7 @@ _ROWS = (
     ("generated / offered", "tokens_per_offered", "{:.2f}"),
     ("generated / offered, first answer passes", "tokens_per_offered_at_once", "{:.2f}"),
     ("median seconds to the first suggestion", "seconds", "{:.2f}"),
+    ("time that the harness took", "harness", "{:.1%}"),
 )
 _OURS_ALONE = (
     "unasked", "verified", "verified_holds", "verified_passed", "failed_unasked", "wrong_unasked",
@@ -118,7 +119,7 @@ def _pair(console: Console, name: str, pair: dict[str, Any]) -> None:
             ratios = f"{costs['tokens_per_offered']} / {costs['tokens_per_offered_theirs']}"
             table.add_row(title, str(costs["tasks"]), seconds, *map(str, numbers), ratios)
     console.print(table)
-    if pair["gain"] and not name.rpartition(" / ")[2].startswith("nl2code"):
+    if pair["gain"]:
         console.print(_gain(pair["gain"]))
 
 

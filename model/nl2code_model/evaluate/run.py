@@ -138,10 +138,11 @@ def run(
                 if results.has(case, arm):
                     continue
                 product = products.get(arm.name) or next(iter(products.values()))
-                under = conditions.now(product.settings, run_id)
+                under, began = conditions.now(product.settings, run_id), time.monotonic()
                 result = _plain(case, arm.baseline, product) if arm.baseline else product.complete(case)
                 record = judged(case, arm, result, isolation, test_seconds)
-                results.add({**record, "conditions": under})
+                took = round(time.monotonic() - began, 3)
+                results.add({**record, "took": took, "conditions": under})
                 done += 1
                 left = (time.monotonic() - started) / done * (len(todo) - done)
                 tell(Progress(done, len(todo), left, record))

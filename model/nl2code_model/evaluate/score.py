@@ -72,11 +72,19 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
         "tokens_per_offered_at_once": _per_offered(at_once),
         "seconds": _median(offered),
         "seconds_at_once": _median(at_once),
+        "harness": _harness(records),
         "early_stop": early_stop(records),
         "rebuilt_otherwise": sum(one.get("rebuilt") is False for one in records),
         "models": sorted({one["model"] for one in records if one["model"]}),
         "walls": sorted({one["walls"] for one in records if one["walls"]}),
     }
+
+
+def _harness(records: Sequence[Record]) -> float | None:
+    """Return the part of the time that went into files, servers and tests, not into waiting for suggestions."""
+    timed = [one for one in records if one.get("took")]
+    took = sum(one["took"] for one in timed)
+    return round(1 - sum(one["seconds"] for one in timed) / took, 4) if took else None
 
 
 def first_passes(record: Record) -> bool:

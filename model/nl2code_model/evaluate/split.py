@@ -42,8 +42,11 @@ def _is_repair(made: Sequence[Record], number: int) -> bool:
 
 
 def gain(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """Return for each stage how many tasks pass, and what it gained and lost against the one before."""
-    rows = [stages(a, b) for a, b in pairs if a.get("candidates") is not None]
+    """Return for each stage how many tasks pass, and what it gained and lost against the one before.
+
+    The second of each pair is of a plain chat; there is nothing to split between two products.
+    """
+    rows = [stages(a, b) for a, b in pairs if "candidates" in a and "candidates" not in b]
     if not rows:
         return []
     found = []
