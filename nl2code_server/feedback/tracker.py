@@ -107,7 +107,14 @@ def relocate(known: Sequence[str], lines: Sequence[str]) -> Span | None:
     found = sum(bool(line) for block in blocks for line in wanted[block.a : block.a + block.size])
     if not blocks or found < _RECOGNISED * sum(map(bool, wanted)):
         return None
-    return Span(blocks[0].b, blocks[-1].b + blocks[-1].size)
+    first, last = blocks[0], blocks[-1]
+    start, end = first.b, last.b + last.size
+    # Lines at either end that were edited stand beside those that were not.
+    for _ in range(first.a):
+        start -= start > 0 and bool(there[start - 1])
+    for _ in range(len(wanted) - last.a - last.size):
+        end += end < len(there) and bool(there[end])
+    return Span(start, end)
 
 
 def compact(line: str) -> str:

@@ -140,12 +140,18 @@ class Snapshot:
         encoding: Encoding,
         lone_cr: bool,
         history: _History,
+        origin: int = 0,
+        top: int = 0,
     ) -> None:
         self.lines = lines
         """UTF-8, line endings kept. The last line has none: it is empty if the text ends in a line ending."""
         self.uri = uri
         self.version = version
         self.encoding: Encoding = encoding
+        self.origin = origin
+        """The row that is the client's first: above it stands what a notebook's earlier cells define."""
+        self.top = top
+        """The first row that may be edited."""
         self._lone_cr = lone_cr
         self._history = history
         self._number = history.number
@@ -203,12 +209,14 @@ class Snapshot:
 
     def to_point(self, line: int, character: int) -> Point:
         """Convert a client position, clamped to the text and moved back to the start of a code point."""
-        return _locate(self.lines, line, character, self.encoding)
+        if line < 0:
+            return self.origin, 0
+        return _locate(self.lines, line + self.origin, character, self.encoding)
 
     def to_position(self, point: Point) -> tuple[int, int]:
         """Convert a point to the client's `(line, character)`, clamped in the same way."""
         row, column = _locate(self.lines, *point, "utf-8")
-        return row, _client_column(self.lines[row], column, self.encoding)
+        return row - self.origin, _client_column(self.lines[row], column, self.encoding)
 
     def offset(self, point: Point) -> int:
         """Return the byte offset of a point in `source`, clamped to its line and to the text."""
@@ -245,7 +253,9 @@ class Snapshot:
             for edit in reversed(ordered):
                 copy.apply((*edit.start, *edit.end), edit.text)
         copy.encoding, copy.version = self.encoding, self.version
-        return copy.snapshot()
+        made = copy.snapshot()
+        made.origin, made.top = self.origin, self.top
+        return made
 
 
 class _History:

@@ -164,6 +164,7 @@ def _import_line(name: str, code: str) -> str:
 def insert_imports(snapshot: Snapshot, lines: Iterable[str]) -> tuple[Edit, ...]:
     """Return the edits that add import lines to the file's import block, leaving out what it imports already."""
     header = list(_header(snapshot))
+    above = [node for node in header if node.start_point[0] >= snapshot.top]
     present = {key for node in header for key in _imported(_text(node))}
     wanted = [
         line for line in dict.fromkeys(map(str.strip, lines)) if line and not _imported(line) <= present
@@ -172,12 +173,12 @@ def insert_imports(snapshot: Snapshot, lines: Iterable[str]) -> tuple[Edit, ...]
     others = [line for line in wanted if line not in future]
     edits = []
     if future:
-        first = [n for n in header if n.type in ("expression_statement", "future_import_statement")]
+        first = [n for n in above if n.type in ("expression_statement", "future_import_statement")]
         edits.append(_insertion(snapshot, first, future))
     if others:
-        edits.append(_insertion(snapshot, header, others))
+        edits.append(_insertion(snapshot, above, others))
     if len(edits) == 2 and edits[0].start == edits[1].start:
-        return (_insertion(snapshot, header, [*future, *others]),)
+        return (_insertion(snapshot, above, [*future, *others]),)
     return tuple(edits)
 
 
@@ -230,8 +231,8 @@ def _missing_blank_lines(snapshot: Snapshot, row: int, below_header: bool) -> in
 
 def _top(snapshot: Snapshot) -> int:
     """Return the first row below what must stay first: shebang, coding, licence."""
-    row = 0
-    while row < min(2, len(snapshot.lines)) and re.match(rb"#!|#.*coding[:=]", snapshot.lines[row]):
+    row = snapshot.top
+    while row < min(snapshot.top + 2, len(snapshot.lines)) and re.match(rb"#!|#.*coding[:=]", snapshot.lines[row]):
         row += 1
     end = row
     while end < len(snapshot.lines) and snapshot.lines[end].startswith(b"#"):

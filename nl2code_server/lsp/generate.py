@@ -25,7 +25,7 @@ class NothingToApply(Nl2CodeError):
 def instruction_at(ls: Server, snapshot: Snapshot, line: int) -> Instruction:
     """Return the instruction at a line for a user who points at it."""
     mode: Mode = ls.session.settings.mode  # type: ignore[assignment]
-    found = at(snapshot, line, mode, attention="invoked")
+    found = at(snapshot, line + snapshot.origin, mode, attention="invoked")
     if found is None:
         raise NothingToApply(f"There is no comment or stub at line {line + 1} that asks for code")
     if not found.fires:

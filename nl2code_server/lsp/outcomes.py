@@ -164,7 +164,7 @@ class Outcomes:
         if before is None:
             splices = [splice_of(replaced, text) for replaced, text in changes if replaced is not None]
         else:
-            splices = [splice_between(before.lines, document.snapshot().lines)]
+            splices = [splice_between(before.lines[before.origin :], self._lines(document.uri) or ())]
         chunk = before is None and any(_is_chunk(replaced, text) for replaced, text in changes)
         for followed in file.followed:
             self._follow(followed, splices)
@@ -453,17 +453,18 @@ _OUTCOMES = {"accepted", "partially_accepted", "rejected", "dismissed", "ignored
 
 def _watched(offer: Offer, since: float) -> _Watched:
     """Read from an offer where its code goes, and what stands there."""
-    suggestion, lines = offer.suggestion, offer.snapshot.lines
-    start, after = suggestion.instruction.start_row, suggestion.placement.after[0]
+    origin = offer.snapshot.origin  # rows here are those of the client
+    suggestion, lines = offer.suggestion, offer.snapshot.lines[origin:]
+    start, after = suggestion.instruction.start_row - origin, suggestion.placement.after[0] - origin
     edit = suggestion.edits[-1]  # the code's own; those before it are imports and cuts
-    ends = [after, edit.end[0], *([offer.inserted.end[0]] if offer.inserted else [])]
+    ends = [after, edit.end[0] - origin, *([offer.inserted.end[0] - origin] if offer.inserted else [])]
     end = min(max(ends) + 1, len(lines))
     texts = [line.decode().rstrip("\r\n") for line in lines[start:end]]
     split = after + 1 - start
     remove = suggestion.placement.remove
     placeholder = ""
-    if remove is not None and remove[0][0] == after:
-        placeholder = offer.snapshot.line(after)[remove[0][1] :].decode()
+    if remove is not None and remove[0][0] - origin == after:
+        placeholder = lines[after][remove[0][1] :].decode()
     place = Place(tuple(texts[:split]), tuple(texts[split:]), placeholder)
     return _Watched(offer, place, edit.text, Span(start, end), since)
 

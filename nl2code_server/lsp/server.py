@@ -40,7 +40,20 @@ class Server(LanguageServer):
     """A language server with its session."""
 
     def __init__(self, flags: Mapping[str, Any]) -> None:
-        super().__init__("nl2code", __version__, protocol_cls=Protocol, converter_factory=converter)
+        super().__init__(
+            "nl2code",
+            __version__,
+            protocol_cls=Protocol,
+            converter_factory=converter,
+            notebook_document_sync=lsp.NotebookDocumentSyncOptions(
+                notebook_selector=[
+                    lsp.NotebookDocumentFilterWithNotebook(
+                        notebook="*", cells=[lsp.NotebookCellLanguage(language="python")]
+                    )
+                ],
+                save=True,
+            ),
+        )
         self.session = Session(self, flags)
         cast("Protocol", self.protocol).on_close = self.session.close
 
@@ -85,6 +98,7 @@ def make_server(flags: Mapping[str, Any]) -> Server:
     server.feature(lsp.INITIALIZED)(_initialized)
     server.feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)(_configuration_changed)
     server.feature(lsp.TEXT_DOCUMENT_DID_SAVE)(_saved)
+    server.feature(lsp.NOTEBOOK_DOCUMENT_DID_SAVE)(_notebook_saved)
     for method, (load, name, options) in _FEATURES.items():
         server.feature(method, options)(_handler(load, name))
     for command, name in _COMMANDS.items():
@@ -218,6 +232,13 @@ def _saved(ls: Server, params: lsp.DidSaveTextDocumentParams) -> None:
     document = workspace.find(ls.workspace, params.text_document.uri)
     if document is not None:
         ls.session.saved(document.uri)
+
+
+def _notebook_saved(ls: Server, params: lsp.DidSaveNotebookDocumentParams) -> None:
+    notebook = ls.workspace.get_notebook_document(notebook_uri=params.notebook_document.uri)
+    for cell in notebook.cells if notebook else ():
+        if (document := workspace.find(ls.workspace, cell.document)) is not None:
+            ls.session.saved(document.uri)
 
 
 async def _watch_configuration(ls: Server) -> None:

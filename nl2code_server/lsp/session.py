@@ -17,18 +17,18 @@ from ..errors import ModelMissing, Nl2CodeError
 from .clients import Client
 from .offers import Offer, Offers
 from .status import Board, Report, State
-from .workspace import documents, find
+from .workspace import documents, find, own
 
 if TYPE_CHECKING:
     from ..feedback.events import EventKind, Source
     from ..feedback.log import FeedbackLog
-    from ..lang.document import Document
+    from ..lang.document import Document, Snapshot
     from ..suggest import Job, Outcome, Trace
     from ..suggest.pipeline import Suggester
     from .download import Download
     from .outcomes import Outcomes
     from .server import Server
-    from .transport import Protocol
+    from .transport import Change, Protocol
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Session:
 
             def lines(uri: str) -> Sequence[bytes] | None:
                 document = find(self._ls.workspace, uri)
-                return document.snapshot().lines if document else None
+                return own(document).lines if document else None
 
             self._outcomes = Outcomes(self, lines)
             cast("Protocol", self._ls.protocol).on_change = self._outcomes.changed
@@ -232,6 +232,11 @@ class Session:
         """Let go of what was offered in a file."""
         if self._outcomes is not None:
             self._outcomes.closed(document.uri)
+
+    def changed(self, document: Document, changes: Sequence[Change], before: Snapshot | None) -> None:
+        """Follow an edit of a cell."""
+        if self._outcomes is not None:
+            self._outcomes.changed(document, changes, before)
 
     async def take_over(self) -> None:
         """Follow on what was accepted a moment ago in a server that has died since."""

@@ -9,7 +9,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 from pygls.workspace import TextDocument, Workspace
 
-from ..lang.document import Document, Encoding
+from ..lang.document import Document, Encoding, Range, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,11 @@ class Listener(Protocol):
     def closed(self, document: Document) -> None:
         """It will be gone."""
 
+    def changed(
+        self, document: Document, changes: Sequence[tuple[Range | None, str]], before: Snapshot | None
+    ) -> None:
+        """A cell was edited. Of a whole new text comes the one before, too."""
+
 
 def install(server: LanguageServer, listener: Listener) -> None:
     """Put our workspace in the place of the one that pygls has just made; for the `initialize` handler."""
@@ -40,6 +45,11 @@ def install(server: LanguageServer, listener: Listener) -> None:
 def documents(workspace: Workspace) -> list[Document]:
     """Return all open documents and notebook cells."""
     return [one.document for one in workspace.text_documents.values() if isinstance(one, _OpenDocument)]
+
+
+def own(document: Document) -> Snapshot:
+    """Return a document's text as the client has it: of a cell without those above it."""
+    return Document.snapshot(document)
 
 
 def document(server: LanguageServer, uri: str) -> Document:
@@ -64,9 +74,43 @@ class _Workspace(Workspace):
         self, text_document: types.TextDocumentItem, notebook_uri: str | None = None
     ) -> None:
         super().put_text_document(text_document, notebook_uri)
-        document = find(self, text_document.uri)
+        found = self._text_documents[unquote(text_document.uri)]
+        if isinstance(found, _OpenDocument):
+            if notebook_uri is not None:
+                found.document = self._cell(found.document, notebook_uri)
+            self.listener.opened(found.document)
+
+    def _cell(self, document: Document, notebook_uri: str) -> Document:
+        from .notebook import Cell
+
+        def earlier() -> list[Cell]:
+            notebook = self._notebook_documents.get(unquote(notebook_uri))
+            above = []
+            for cell in notebook.cells if notebook else ():
+                if unquote(cell.document) == unquote(document.uri):
+                    break
+                found = find(self, cell.document)
+                if cell.kind == types.NotebookCellKind.Code and isinstance(found, Cell):
+                    above.append(found)
+            return above
+
+        text, version, encoding = document.snapshot().text, document.version, document.encoding
+        return Cell(document.uri, text, version=version, encoding=encoding, earlier=earlier)
+
+    def update_text_document(
+        self,
+        text_doc: types.VersionedTextDocumentIdentifier,
+        change: types.TextDocumentContentChangeEvent,
+    ) -> None:
+        # Only cells come here: changes of files take a shorter way, see `transport`.
+        document = find(self, text_doc.uri)
+        part = change if isinstance(change, types.TextDocumentContentChangePartial) else None
+        before = document.snapshot() if document and part is None else None
+        super().update_text_document(text_doc, change)
         if document is not None:
-            self.listener.opened(document)
+            start, end = (part.range.start, part.range.end) if part else (None, None)
+            replaced = (start.line, start.character, end.line, end.character) if start and end else None
+            self.listener.changed(document, [(replaced, change.text)], before)
 
     def remove_text_document(self, doc_uri: str) -> None:
         document = find(self, doc_uri)
@@ -115,11 +159,14 @@ class _OpenDocument(TextDocument):
 
     @property
     def source(self) -> str:
-        return self.document.snapshot().text
+        return self._own().text
 
     @property
     def lines(self) -> Sequence[str]:
-        return tuple(line.decode() for line in self.document.snapshot().lines)
+        return tuple(line.decode() for line in self._own().lines)
+
+    def _own(self) -> Snapshot:
+        return own(self.document)
 
     def apply_change(self, change: types.TextDocumentContentChangeEvent) -> None:
         if isinstance(change, types.TextDocumentContentChangePartial):

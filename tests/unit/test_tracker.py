@@ -136,6 +136,8 @@ def test_code_is_found_again() -> None:
     assert relocate(known, elsewhere) == (2, 6)
     edited = [*elsewhere[:3], "        while b != 0:", *elsewhere[4:]]
     assert relocate(known, edited) == (2, 6)
+    edited = [*elsewhere[:2], "    def gcf(a, b):", *elsewhere[3:5], "        return abs(a)", *elsewhere[6:]]
+    assert relocate(known, edited) == (2, 6)
     assert relocate(known, ["def lcm(a, b):", "    return a * b", "", "return a"]) is None
     assert relocate(known, []) is None
     assert relocate([], elsewhere) is None

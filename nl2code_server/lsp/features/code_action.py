@@ -34,10 +34,10 @@ async def code_action(ls: Server, params: lsp.CodeActionParams) -> list[lsp.Code
     mode: Mode = ls.session.settings.mode  # type: ignore[assignment]
     unasked = params.context.trigger_kind == lsp.CodeActionTriggerKind.Automatic
     attention: Attention = "cursor" if unasked else "invoked"
-    found = at(snapshot, params.range.start.line, mode, attention=attention)
+    found = at(snapshot, params.range.start.line + snapshot.origin, mode, attention=attention)
     if found is None or not found.fires:
         return []
-    place = (snapshot.uri, found.start_row)
+    place = (snapshot.uri, found.start_row - snapshot.origin)
     generate = "nl2code.generate"
     if (snapshot.uri, found.text) not in ls.session.decisions:
         return [_action(ls, "Generate code for this comment", generate, *place, False)]

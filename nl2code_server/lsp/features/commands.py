@@ -206,7 +206,7 @@ def _last_place(ls: Server) -> tuple[str, int]:
     found = moved_instruction(job.instruction, job.snapshot, snapshot)
     if found is None:
         raise NothingToApply("The instruction that was asked about last has changed")
-    return job.snapshot.uri, found.start_row
+    return job.snapshot.uri, found.start_row - snapshot.origin
 
 
 async def _choose(ls: Server, outcome: Outcome) -> Suggestion | None:

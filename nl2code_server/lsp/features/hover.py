@@ -19,8 +19,9 @@ async def hover(ls: Server, params: lsp.HoverParams) -> lsp.Hover | None:
         return None
     snapshot = document.snapshot()
     mode: Mode = ls.session.settings.mode  # type: ignore[assignment]
-    found = at(snapshot, params.position.line, mode, attention="cursor")
-    if found is None or not found.start_row <= params.position.line <= found.end_row:
+    row = params.position.line + snapshot.origin
+    found = at(snapshot, row, mode, attention="cursor")
+    if found is None or not found.start_row <= row <= found.end_row:
         return None
     markdown = ls.session.client.markdown
     decision = ls.session.decisions.get((snapshot.uri, found.text))
