@@ -15,14 +15,16 @@ from ..evaluate import score, tasks
 from ..evaluate.run import Arm, Progress, Results
 from ..evaluate.tasks import Anchor, Problem
 from ..evaluate.transplant import FORMS, Case, case
+from . import eval_detector
 from .eval_table import show
 
 BASELINES = ("chat", "file")
 
 
 def register(parent: typer.Typer) -> None:
-    """Add the command to `nl2code`."""
+    """Add the commands to `nl2code`."""
     parent.command("eval")(evaluate)
+    eval_detector.register(parent)
 
 
 def evaluate(

@@ -10,13 +10,19 @@ from .stubs import Stub, end_of, is_placeholder, start_of, stubs
 from .values import Attention, Instruction, Mode
 
 
-def find(snapshot: Snapshot, mode: Mode = "auto", rows: range | None = None) -> list[Instruction]:
+def find(
+    snapshot: Snapshot,
+    mode: Mode = "auto",
+    rows: range | None = None,
+    *,
+    attention: Attention = "none",
+) -> list[Instruction]:
     """Return every comment block and stub that has a line in `rows` (default: all), with the decision about each.
 
-    A comment that describes a stub is part of the stub. Nothing is pointed at here, so only what asks for code by
-    its own wording and place fires.
+    A comment that describes a stub is part of the stub. Nothing is pointed at unless `attention` says otherwise (of
+    all of them), so only what asks for code by its own wording and place fires.
     """
-    return _find(snapshot, mode, "none", rows)
+    return _find(snapshot, mode, attention, rows)
 
 
 def at(
