@@ -52,11 +52,12 @@ def doctor(
 
         nl2code doctor
 
-    Nothing is started, and nothing sent but one question to the endpoint, if one is configured: which models it
-    has. Exit code 0 if nothing failed, 1 if something did; warnings do not count.
+    Nothing is started but editors and servers with `--version`, and nothing sent but one question to the endpoint,
+    if one is configured: which models it has. Exit code 0 if nothing failed, 1 if something did; warnings do not
+    count.
     """
     loaded = config.load()
-    checks = [*local_checks(loaded), *asyncio.run(model_checks(loaded.settings))]
+    checks = [*local_checks(loaded), *asyncio.run(model_checks(loaded.settings)), *editor_checks()]
     ok = all(check.state != "fail" for check in checks)
     if as_json:
         print(json.dumps({"ok": ok, "checks": [asdict(check) for check in checks]}, ensure_ascii=False))
@@ -93,6 +94,17 @@ async def model_checks(settings: config.Settings) -> list[Check]:
         return [await _endpoint(settings)]
     engine = _engine(settings)
     return [engine, *([await _model(settings)] if engine.state != "fail" else []), *await _hosts(settings)]
+
+
+def editor_checks() -> Iterator[Check]:
+    """Check the editors that are here; one that is not set up is no fault."""
+    from .doctor_editors import findings
+
+    try:
+        for title, (well, detail, fix) in findings():
+            yield Check("editor", "ok" if well else "warn", f"{title}: {detail}", fix)
+    except Nl2CodeError as error:
+        yield Check("editor", "fail", error.message, error.fix)
 
 
 def _packages() -> Check:

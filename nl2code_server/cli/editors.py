@@ -30,6 +30,8 @@ class Recipe:
     comment: str = ""
     """How a comment begins there."""
     block: str = ""
+    preface: str = ""
+    """What a configuration that did not exist has to begin with."""
     values: Mapping[str, Any] | None = None
     """For configuration in JSON: what is to be in it."""
     plugin: Path | None = None
@@ -150,7 +152,8 @@ def _vim(server: str) -> Recipe:
         tested="tested with Vim 9.0 and ALE 3.3.0",
         config=inside if inside.exists() and not plain.exists() else plain,
         comment='"',
-        block=f"silent! packadd! ale\nlet g:nl2code_server = {quoted}",
+        block=f"filetype plugin on\nsilent! packadd! ale\nlet g:nl2code_server = {quoted}",
+        preface='" Vim leaves these out when there is a vimrc.\nsource $VIMRUNTIME/defaults.vim\n',
         plugin=files / "pack" / "nl2code" / "start" / "nl2code",
         files=(
             "ale_linters/python/nl2code.vim",
@@ -168,7 +171,7 @@ def _vscode(server: str) -> Recipe:
         title="Visual Studio Code",
         programs=("code", "codium"),
         tested="tested in the real workbench, in a browser",
-        values={"nl2code.server.path": server},
+        values={"nl2code.serverPath": server},
         notes=(
             "Install the extension: code --install-extension nl2code.vsix (see editors/vscode in the source).",
             "If it does not find the server, put this into the user settings (JSON).",

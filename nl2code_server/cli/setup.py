@@ -77,7 +77,7 @@ def install(wanted: Recipe) -> list[str]:
             f"{wanted.title} is set up by hand",
             f"run: nl2code setup {wanted.editor}, and follow what it prints",
         )
-    before = _read(wanted.config)
+    before = _read(wanted.config) if wanted.config.exists() else wanted.preface
     after = with_block(wanted, before) if wanted.block else with_values(wanted, before)
     done = [_save(path, text) for path, text in _plugin(wanted).items()]
     done.append(_save(wanted.config, after))
@@ -86,7 +86,9 @@ def install(wanted: Recipe) -> list[str]:
 
 def marked(wanted: Recipe) -> str:
     """Return the block of a recipe between its marks."""
-    begin = f"{wanted.comment} {BEGIN} `nl2code setup {wanted.editor} --write` replaces what is between the marks"
+    begin = (
+        f"{wanted.comment} {BEGIN} `nl2code setup {wanted.editor} --write` replaces what is between the marks"
+    )
     return f"{begin}\n{wanted.block}\n{wanted.comment} {END}"
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from nl2code_server.cli.editors import RECIPES, recipe
+
 ROOT = Path(__file__).parents[2]
+EDITORS = "nl2code_server/editors/"
 HEAVY = ("torch", "transformers", "numpy", "xllamacpp", "rich", "typer", "nl2code_model")
 LATER = ("httpx2", "pydantic_monty", "detect_secrets")
 
@@ -50,8 +53,15 @@ def test_the_wheel_has_every_module_and_data_file(wheel: list[str]) -> None:
     } <= set(wheel)
 
 
+def test_the_wheel_has_what_setup_writes(wheel: list[str]) -> None:
+    recipes = [recipe(editor, "nl2code-server") for editor in RECIPES]
+    wanted = {f"{EDITORS}{one.editor}/{name}" for one in recipes for name in one.files}
+    assert wanted == {name for name in wheel if name.startswith(EDITORS)}
+
+
 def test_the_wheel_has_no_leftovers(wheel: list[str]) -> None:
-    kinds = {Path(name).suffix for name in wheel if ".dist-info/" not in name}
+    ours = [name for name in wheel if ".dist-info/" not in name and not name.startswith(EDITORS)]
+    kinds = {Path(name).suffix for name in ours}
     assert kinds <= {".py", ".toml", ".typed", ".jsonl", ".md", ".j2"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel)
     assert any(name.endswith(".dist-info/entry_points.txt") for name in wheel)

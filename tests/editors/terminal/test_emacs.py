@@ -32,7 +32,7 @@ def _emacs(need: Need, profile: Path) -> str:
     if batch(path, "--eval", "(require 'eglot)").returncode:
         missing("emacs", "no eglot; see tests/editors/install.sh")
     set_up("emacs")
-    # Else the first minute of a fresh profile is spent on compiling Emacs's own packages, with warnings on the screen.
+    # Else Emacs spends its first minute on compiling its own packages, with warnings on the screen.
     quiet = "(setq native-comp-deferred-compilation nil)\n"
     (profile / ".emacs.d" / "early-init.el").write_text(quiet, encoding="utf-8")
     return path
