@@ -12,6 +12,7 @@ import pytest
 from nl2code_model.evaluate import judging
 from nl2code_model.evaluate.isolate import Isolation, Verdict
 from nl2code_model.evaluate.judging import Judge, own_imports
+from nl2code_model.evaluate.references import check
 from nl2code_model.evaluate.tasks import Problem, read
 from nl2code_model.evaluate.transplant import FORMS, case
 from nl2code_server.errors import Nl2CodeError
@@ -182,6 +183,17 @@ def test_odex_rows(tmp_path: Path, isolation: Counted) -> None:
     ):
         judge = Judge(placed, isolation, seconds=5)
         assert judge.file(judge.accepted(row(code))).passed is passes, code
+
+
+def test_a_set_is_looked_at_without_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "es_test.jsonl"
+    always = {**ODEX[1], "task_id": 6, "test": ["\n    candidate([1], 1)\n"]}
+    wrong = {**ODEX[1], "task_id": 7, "canonical_solution": "lst + n"}
+    path.write_text("\n".join(map(json.dumps, [*ODEX, always, wrong])))
+    found = check(read(path), seconds=5)
+    assert (found["tasks"], found["references_pass"], found["given_away"]) == (4, 3, ["es-6"])
+    assert list(found["failing"]) == ["es-7"]
+    assert "TypeError" in found["failing"]["es-7"]
 
 
 def test_odex_without_a_head_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from ..evaluate import run as evaluation
 from ..evaluate import score, tasks
+from ..evaluate.references import check
 from ..evaluate.run import Arm, Progress, Results
 from ..evaluate.tasks import Anchor, Problem
 from ..evaluate.transplant import FORMS, Case, case
@@ -67,6 +68,9 @@ def evaluate(
         bool | None,
         typer.Option("--project/--single-file", help="Own tasks in projects alone, or the others."),
     ] = None,
+    references: Annotated[
+        bool, typer.Option(help="Ask nobody: do the published answers pass, and does doing nothing fail?")
+    ] = False,
     no_library: Annotated[bool, typer.Option(help="Of ODEX, tasks alone that need no library.")] = False,
     seed: Annotated[int, typer.Option(help="Draws the tasks of --limit.")] = 0,
     test_seconds: Annotated[float, typer.Option(help="Time for the tests of one task.", min=0.1)] = 10.0,
@@ -82,6 +86,9 @@ def evaluate(
     arms = _arms(with_, against, baseline, baseline_only)
     found = [task for path in paths or [tasks.ANCHORS] for task in tasks.read(path)]
     found = _filtered(found, only, kind or [], language or [], project, no_library)
+    if references:
+        typer.echo(json.dumps(check(found, seconds=test_seconds), ensure_ascii=False))
+        return
     cases = _cases(found, chosen, not no_example, limit, seed)
     records = evaluation.run(
         cases,

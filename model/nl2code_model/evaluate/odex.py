@@ -41,6 +41,7 @@ def _problem(row: dict[str, Any], name: str, language: str) -> Problem:
         "",
         tests,
         shown=0,
+        reference=(row["prompt"] + row["canonical_solution"] + row["suffix"]).rstrip(),
         natural_language=language,
         libraries=tuple(row["library"]),
     )

@@ -37,6 +37,8 @@ class Problem:
     """What the tests need in front of them."""
     preamble: str = ""
     """Code that the file has above the place."""
+    reference: str = ""
+    """The published answer, whole."""
     natural_language: str = "en"
     libraries: tuple[str, ...] = ()
     """Modules that the published answer or its tests use, where the set tells."""
@@ -126,7 +128,16 @@ def _mbpp(row: dict[str, Any]) -> Problem:
     setup = "\n".join([row.get("test_setup_code", ""), *row.get("test_imports", [])]).strip()
     text = (row.get("prompt") or row["text"]).strip()
     return Problem(
-        str(row["task_id"]), "mbpp", text, name, signature, tests[0], tuple(tests), shown=1, setup=setup
+        str(row["task_id"]),
+        "mbpp",
+        text,
+        name,
+        signature,
+        tests[0],
+        tuple(tests),
+        shown=1,
+        setup=setup,
+        reference=code.strip(),
     )
 
 
@@ -158,6 +169,7 @@ def _human_eval(row: dict[str, Any]) -> Problem:
         (f"{row['test']}\ncheck({name})",),
         shown=0,
         preamble="\n".join(lines[: function.lineno - 1]).strip(),
+        reference=f"{head}\n{row['canonical_solution'].rstrip()}",
     )
 
 
