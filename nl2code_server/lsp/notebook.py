@@ -13,7 +13,7 @@ from ..lang import syntax
 from ..lang.document import Document, Encoding, Range, Snapshot
 
 _BREAK = b"\n# %%\n\n"
-_MAGIC = re.compile(rb"[%!?]|[^#'\"]*=\s*[%!]|[^#'\"]*\?\s*\Z")
+_MAGIC = re.compile(rb"\s*(?:[%!?]|(?P<name>[^#'\"=]*=\s*)[%!]|[^#'\"]*\?\s*\Z)")
 _OF_PYTHON = re.compile(rb"%%(?:time|timeit|capture|prun|memit|mprun|lprun|debug|script\s+python3?)\b")
 """Cell magics whose cell is Python all the same."""
 
@@ -91,15 +91,21 @@ def masked(source: bytes) -> tuple[bytes, bytes, int]:
     top = 0
     while top < len(lines) and lines[top].startswith(b"%%"):
         top += 1
-    code = b"".join(_blank(line, b"0") if _MAGIC.match(line.lstrip()) else line for line in lines)
-    return source, code, top
+    return source, b"".join(_without_magic(line) for line in lines), top
+
+
+def _without_magic(line: bytes) -> bytes:
+    found = _MAGIC.match(line)
+    if found is None:
+        return line
+    # What a magic assigns is a name that the code below may use.
+    return _blank(line, found["name"].lstrip() + b"0" if found["name"] else b"0")
 
 
 def _blank(line: bytes, statement: bytes) -> bytes:
     """Return a line of the same length that says nothing."""
     content = line.rstrip(b"\r\n")
     indent = content[: len(content) - len(content.lstrip())]
-    # As many UTF-8 bytes: a client's column behind other characters would move, but nothing is ever put there.
     return (indent + statement).ljust(len(content)) + line[len(content) :]
 
 

@@ -32,6 +32,7 @@ from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 
 from ..errors import Nl2CodeError
 from ..lang.document import Document, Range, Snapshot
+from ..platform import process_alive
 from . import faststart
 from .workspace import find
 
@@ -52,6 +53,7 @@ logging.getLogger("pygls").setLevel(logging.CRITICAL)
 _KEPT = object()
 _LONGEST_MESSAGE = 1 << 28  # bytes
 _CLOSING = 2.0  # seconds that handlers have to end once the client has left
+_LOOK_AFTER = 2.0  # seconds between looks at whether the editor runs
 _LEAVING = 8.0  # seconds after which the process ends whatever still runs in it
 _SETTLING = 10.0  # seconds after which start-up counts as over, even if the client says nothing
 
@@ -339,14 +341,31 @@ def run_stdio(server: LanguageServer) -> int:
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         threading.Thread(target=_pump, args=(source, loop, reader), name="stdin", daemon=True).start()
+        watching = asyncio.create_task(_watch_editor(server, protocol))
         try:
             await protocol.serve(reader, _Wire(sink, protocol))
         finally:
+            watching.cancel()
             _leave_soon()
 
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(main())
     return protocol.exit_status
+
+
+async def _watch_editor(server: LanguageServer, protocol: Protocol) -> None:
+    """End the session when the editor's process is gone: another may still hold the other end of our pipe."""
+    seen = False
+    while True:
+        await asyncio.sleep(_LOOK_AFTER)
+        pid = server.process_id
+        alive = pid is not None and process_alive(pid)
+        if seen and not alive and protocol.stop is not None:
+            _log.warning("the editor is gone")
+            protocol.stop()
+            return
+        # One that was never there lives in another container, and cannot be watched.
+        seen = seen or alive
 
 
 def _claim_stdio() -> tuple[int, BinaryIO]:

@@ -13,6 +13,9 @@ from typing import Any
 from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcInvalidParams
 
+from ... import __version__
+from ...config import Settings
+from ...endpoint import runtime
 from ...errors import Nl2CodeError
 from ...lang import Edit
 from ...lang.document import Snapshot
@@ -122,18 +125,32 @@ async def explain_last(ls: Server) -> Result:
 async def status(ls: Server, uri: str = "") -> Result:
     """Tell how things stand and, for a document, which text of it the server has."""
     report, settings = ls.session.board.report, ls.session.settings
-    text = b"".join(workspace.document(ls, uri).snapshot().lines) if uri else b""
-    return {
+    told: Result = {
         "state": report.state.value,
         "busy": report.busy,
+        "reason": report.text,
         "message": report.message,
         "fix": report.fix,
         "endpoint": settings.endpoint or "local model host",
+        "host": _host(settings),
         "model": settings.model,
         "mode": settings.mode,
         "client": ls.session.client.label,
-        **({"sha256": hashlib.sha256(text).hexdigest()} if uri else {}),
+        "version": __version__,
     }
+    if uri:
+        document = workspace.document(ls, uri)
+        digest = hashlib.sha256(workspace.own(document).source).hexdigest()
+        told |= {"documentVersion": document.version, "sha256": digest}
+    return told
+
+
+def _host(settings: Settings) -> Result | None:
+    """Return the local host that answers this session, if one is needed and runs."""
+    if settings.endpoint:
+        return None
+    record = runtime.read(runtime.key(settings.engine, settings.model, settings.device))
+    return {"pid": record.pid, "engine": record.engine, "model": record.model} if record else None
 
 
 def _checked(run: Command, arguments: Sequence[Any]) -> Sequence[Any]:
