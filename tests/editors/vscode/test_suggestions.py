@@ -1,0 +1,166 @@
+"""A comment is typed in VS Code: what is seen, what the keys do, and what the log says of it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.door import COMMENT, GCD, fenced
+from fakes.endpoint import FakeEndpoint, Reply
+from nl2code_server.feedback.events import EventKind, EventRow
+from nl2code_server.feedback.store import Store
+
+from .workbench import POPUP, STATUS, Editor, Window, until
+
+pytestmark = [pytest.mark.editor, pytest.mark.timeout(180)]
+
+NewFile = Callable[[str], Path]
+Logged = Callable[..., list[EventRow]]
+RECURSIVE = "def gcd(a, b):\n    return a if not b else gcd(b, a % b)\n"
+
+
+@pytest.fixture
+def logged(editor: Editor) -> Logged:
+    """Return a function that waits for the log to hold such events of this test, and returns all of them."""
+    file = editor.profile.home / "data" / "feedback.db"
+
+    def rows() -> list[EventRow]:
+        if not file.exists():
+            return []
+        with Store(file) as store:
+            return [one.event for one in store.events()]
+
+    before = len(rows())
+
+    def wait(*kinds: EventKind) -> list[EventRow]:
+        def found() -> list[EventRow]:
+            since = rows()[before:]
+            return since if set(kinds) <= {row.event for row in since} else []
+
+        return until(found, f"events {kinds}")
+
+    return wait
+
+
+@pytest.fixture(autouse=True)
+def _quiet(window: Window) -> Iterator[None]:
+    """Whatever a test does, nothing pops up over the workbench."""
+    yield
+    assert window.toasts() == []
+
+
+def ids(rows: list[EventRow], kind: EventKind) -> list[str]:
+    return [row.suggestion_id for row in rows if row.event == kind]
+
+
+def test_tab_puts_the_ghost_text_into_the_file(window: Window, new_file: NewFile, logged: Logged) -> None:
+    file = new_file("")
+    window.type(COMMENT)
+    assert "def gcd(a, b):" in window.wait_for_ghost("return a")
+    window.press("Tab", "Control+s")
+    assert until(lambda: file.read_text(), "the saved file") == f"{COMMENT}\n{GCD.rstrip()}"
+    rows = logged("offered", "accepted")
+    assert ids(rows, "accepted") == ids(rows, "offered")[-1:]
+    assert window.count(POPUP) == 0
+
+
+def test_escape_is_a_rejection(window: Window, new_file: NewFile, logged: Logged) -> None:
+    new_file("")
+    window.type(COMMENT)
+    window.wait_for_ghost("return a")
+    window.press("Escape")
+    until(lambda: not window.ghost(), "the ghost text's end")
+    rows = logged("rejected")
+    [rejected] = [row for row in rows if row.event == "rejected"]
+    assert rejected.suggestion_id == ids(rows, "offered")[-1]
+    assert rejected.cause == "escape"
+    assert window.text() == COMMENT
+
+
+def test_words_are_taken_one_by_one(window: Window, new_file: NewFile, logged: Logged) -> None:
+    new_file("")
+    window.type(COMMENT)
+    window.wait_for_ghost("return a")
+    for so_far in ("\n", "\ndef", "\ndef gcd"):
+        window.press("Control+ArrowRight")
+        until(lambda so_far=so_far: window.text() == f"{COMMENT}{so_far}", f"the text {so_far!r}")
+        window.wait_for_ghost("return a")
+    told = [row.accepted_length for row in logged("shown") if row.event == "partially_accepted"]
+    taken = [len(text) for text in ("\n", "\ndef", "\ndef gcd")]
+    assert told
+    assert set(told) <= set(taken), told
+    window.press("Tab")
+    until(lambda: window.text() == f"{COMMENT}\n{GCD.rstrip()}", "the rest")
+    rows = logged("accepted")
+    assert ids(rows, "accepted") == ids(rows, "partially_accepted")[:1]
+
+
+def test_an_alternative_is_chosen_from_a_list(
+    window: Window, new_file: NewFile, logged: Logged, model: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = itertools.cycle([RECURSIVE, GCD])
+    monkeypatch.setattr(model, "replies", [lambda _: fenced(next(codes))])
+    new_file("# find the gcd of a and b, e.g. gcd(12, 18) == 6")
+    window.run_later("nl2code.showAlternatives")
+    window.page("waitForSelector", ".quick-input-list .monaco-list-row", {"timeout": 20_000})
+    rows = window.texts(".quick-input-list .monaco-list-row")
+    assert len(rows) == 2
+    chosen = next(index for index, row in enumerate(rows) if "a if not b" in row)
+    window.press(*["ArrowDown"] * chosen, "Enter")
+    until(lambda: "a if not b" in window.text(), "the chosen code")
+    rows_logged = logged("accepted")
+    assert ids(rows_logged, "accepted")[0] in ids(rows_logged, "offered")
+
+
+def test_the_hover_tells_why_a_comment_is_taken(window: Window, new_file: NewFile) -> None:
+    file = new_file("")
+    window.type(COMMENT)
+    window.wait_for_ghost("return a")
+    hovers = window.ask(
+        f"const place = [vscode.Uri.file({json.dumps(str(file))}), new vscode.Position(0, 5)];"
+        "const found = await vscode.commands.executeCommand('vscode.executeHoverProvider', ...place);"
+        "return found.flatMap(one => one.contents.map(part => part.value))"
+    )
+    assert any("takes this for a request" in one and "gcd(12, 18)" in one for one in hovers), hovers
+
+
+def test_the_status_bar_and_the_explanation_tell_what_happened(window: Window, new_file: NewFile) -> None:
+    new_file("")
+    window.type(COMMENT)
+    window.wait_for_ghost("return a")
+    assert window.wait_for_status("ready") == "nl2code: ready"
+    window.run("nl2code.explain")
+    script = (
+        "return vscode.workspace.textDocuments"
+        ".filter(one => one.uri.scheme === 'nl2code').map(one => one.getText())"
+    )
+    [text] = until(lambda: window.ask(script), "the explanation")
+    assert "gcd(12, 18)" in text
+    assert "def gcd(a, b):" in text
+    window.run("workbench.action.closeActiveEditor")
+
+
+def test_a_model_that_fails_is_told_in_the_status_bar_alone(
+    window: Window, new_file: NewFile, model: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "replies", [Reply(status=401, body='{"error": {"message": "no such key"}}')])
+    new_file("")
+    window.type("# write a function computing the lcm of two numbers, e.g. lcm(4, 6) == 12")
+    told = window.wait_for_status("key", seconds=20)
+    assert told != "nl2code: ready"
+    window.press("Control+End")
+    assert window.ghost() == ""
+
+
+def test_the_menu_of_the_status_bar(window: Window, new_file: NewFile) -> None:
+    new_file("")
+    window.page("click", STATUS)
+    window.page("waitForSelector", ".quick-input-list .monaco-list-row", {"timeout": 10_000})
+    entries = "\n".join(window.texts(".quick-input-list .monaco-list-row"))
+    assert "Explain the last suggestion" in entries
+    assert "Status" in entries
+    window.press("Escape")
