@@ -14,8 +14,8 @@ LEAST = 0.2
 _COMMON_WORDS = """
 a about above all also an and any are as at be by called code comment compute create def do each eg for from function
 functions generate get gets give given gives has have if implement in into is it its list make method named new of on
-one or out python return returned returns should string take takes that the them then there these this to two up use
-uses using value values when which with without write
+not one or out python return returned returns should string take takes that the them then there these this to two up
+use uses using value values when which with without write
 """
 _COMMON = frozenset(_COMMON_WORDS.split())
 # Scripts that put no space between words.

@@ -43,10 +43,10 @@ def virtual_environment(file: Path, root: Path) -> Path | None:
     return next((path for path in here if (path / "pyvenv.cfg").is_file()), None)
 
 
-def installed(environment: Path) -> frozenset[str]:
-    """Return the top-level names that can be imported in an environment; none if that cannot be told."""
+def installed(environment: Path) -> frozenset[str] | None:
+    """Return the top-level names that can be imported in an environment, if that can be told."""
     if re.search(r"(?im)^include-system-site-packages\s*=\s*true", _text(environment / "pyvenv.cfg")):
-        return frozenset()
+        return None
     folders = [*environment.glob("lib*/python3*/site-packages"), environment / "Lib" / "site-packages"]
     return frozenset(name for folder in folders if folder.is_dir() for name in _names(folder))
 

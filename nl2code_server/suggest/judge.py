@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from ..feedback.events import Origin
 from ..lang import Edit
+from ..lang.attributes import missing_attributes
 from ..lang.document import Snapshot
 from ..lang.examples import Example, find_examples
 from ..lang.imports import missing_members, needed, unknown_imports
@@ -145,6 +146,7 @@ def _checked(job: Job, placement: Placement, bare: Candidate, unit: Unit, commen
     imports = _new_lines(before, (*own, *missing.values()))
     edits = edits_for(job, placement, code, imports, comment=comment)
     unknown = undefined(before, apply(snapshot, edits))
+    unknown += missing_attributes(before, apply(snapshot, edits), job.modules.values())
     checks = (
         *validate(snapshot, edits, placement),
         Check("names", not unknown, f"not defined: {', '.join(unknown)}" if unknown else ""),
@@ -177,13 +179,21 @@ def _suits_project(job: Job, after: Snapshot) -> tuple[Check, ...]:
 async def _verified(job: Job, placement: Placement, candidate: Candidate, sandbox: Interpreter) -> Candidate:
     """Run the examples of the instruction against the candidate."""
     examples = examples_of(job)
-    after = job.snapshot.edited(candidate.edits)
+    after = _with_imports_for(examples, job, job.snapshot.edited(candidate.edits))
     code, context, examples = await asyncio.to_thread(
         runnable, after, candidate.code, placement.scope, examples, job.modules
     )
     verdict = await verify(code, context, examples, sandbox)
     check = Check("examples", verdict.status != "failed", verdict.reason)
     return replace(candidate, status=verdict.status, examples=verdict.runs, checks=(*candidate.checks, check))
+
+
+def _with_imports_for(examples: Sequence[Example], job: Job, after: Snapshot) -> Snapshot:
+    """Return the file with imports of what examples alone use: `total(Order("al"))` says which `Order` is meant."""
+    said = "\n".join(part for one in examples for part in (one.setup, f"({one.call})", f"({one.expected})"))
+    names = undefined(after.text, f"{after.text}\n{said}\n") if examples else ()
+    lines = missing_imports(names, said, job.known.definitions).values()
+    return after.edited(insert_imports(after, lines)) if lines else after
 
 
 def _new_lines(before: str, imports: Iterable[str]) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class _Near:
     modules: Mapping[str, Snapshot]
     python: Version | None
     environment: Path | None
-    installed: frozenset[str]
+    installed: frozenset[str] | None
     quotes: str
 
 
@@ -65,7 +65,7 @@ class Surroundings:
         self._near = Project(self._root) if self._root else None
         self._wide = Project(self._root) if self._root else None
         self._near_turn, self._wide_turn = threading.Lock(), threading.Lock()
-        self._installed: tuple[Path, float, frozenset[str]] | None = None
+        self._installed: tuple[Path, float, frozenset[str] | None] | None = None
         self._reading: set[asyncio.Task[object]] = set()
 
     async def of(self, job: Job) -> tuple[Job, Around]:
@@ -104,8 +104,8 @@ class Surroundings:
             known = replace(
                 known,
                 python=near.python,
-                environment=str(near.environment or "") if near.installed else "",
-                importable=STANDARD | near.installed | wide.packages,
+                environment=str(near.environment) if near.installed is not None else "",
+                importable=STANDARD | (near.installed or frozenset()) | wide.packages,
                 definitions=wide.definitions,
             )
         around = Around(
@@ -145,10 +145,10 @@ class Surroundings:
             return []
         return similar_accepted(self._database, self._project_id, job.instruction.text)
 
-    def _names_in(self, environment: Path | None) -> frozenset[str]:
+    def _names_in(self, environment: Path | None) -> frozenset[str] | None:
         """Return what is installed in an environment; it is read again when a package came or went."""
         if environment is None:
-            return frozenset()
+            return None
         folders = [*environment.glob("lib*/python3*/site-packages"), environment / "Lib" / "site-packages"]
         stamp = max((folder.stat().st_mtime for folder in folders if folder.is_dir()), default=0.0)
         if self._installed is None or self._installed[:2] != (environment, stamp):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from nl2code_server.lang.context import Context, collect
+from nl2code_server.lang.context import Around, Context, Extent, collect
 from nl2code_server.lang.document import Snapshot
 from nl2code_server.lang.instruction import at
 from nl2code_server.lang.placement import place
 from nl2code_server.lang.prompt import FENCE, build, defuse, restore
+from nl2code_server.lang.relevant import Module
+from nl2code_server.lang.similar import Snippet
 
 FILE = '''\
 import os
@@ -152,3 +156,125 @@ def test_a_fence_in_the_file_does_not_close_ours() -> None:
     assert instruction is not None
     user = build("write it", place(snapshot, instruction), found).messages[1][1]
     assert user.count("````") == 2
+
+
+MODULES = {
+    "models": Snapshot.from_text(
+        "class Line:\n    count: int\n\n\nclass Order:\n    lines: list[Line]\n\n\nclass Rest:\n    x: int\n"
+    ),
+    "money": Snapshot.from_text(
+        'def show(cents):\n    """Say an amount."""\n    return 1\n\n\nRATE = 20\nAPI_KEY = "abc"\n'
+    ),
+}
+
+
+def with_project(text: str, line: str, tokens: int = 400, **around: Any) -> Context:
+    snapshot = Snapshot.from_text(text)
+    row = next(number for number, content in enumerate(text.splitlines()) if line in content)
+    found = at(snapshot, row, attention="invoked")
+    assert found is not None
+    return collect(
+        snapshot, found, place(snapshot, found), tokens=tokens, around=Around(modules=MODULES, **around)
+    )
+
+
+def test_what_is_imported_is_shown_with_the_classes_that_it_needs() -> None:
+    found = with_project("from models import Order\n\n# write a function that adds two numbers\n", "# write")
+    assert found.project == "# models\nclass Line:\n    count: int\nclass Order:\n    lines: list[Line]"
+
+
+def test_what_the_instruction_names_goes_first() -> None:
+    text = "from models import Order, Rest\nimport money\n\n# write a function that calls money.show on an order\n"
+    assert "def show(cents):" in with_project(text, "# write").project
+    tight = with_project(text, "# write", tokens=70).project
+    assert "def show" in tight
+    assert "Rest" not in tight
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 20, 50, 80, 120, 200])
+def test_a_budget_is_kept_and_the_head_never_cut(tokens: int) -> None:
+    text = "from models import Order\nimport money\n\n" + FILE
+    found = with_project(text, "# print the user's name", tokens=tokens)
+    rest = sum(found.sizes.values()) - found.sizes["head"]
+    assert "# print the user's name" in found.head
+    assert rest <= max(0, tokens * 3.2 - found.sizes["head"]) + 8
+
+
+def test_values_of_what_looks_like_a_secret_are_left_out() -> None:
+    found = with_project(
+        "import money\n\n# write a function that uses API_KEY and RATE, money.show\n", "# write"
+    )
+    assert "abc" not in found.project
+    assert "API_KEY = ..." in found.project
+
+
+def test_what_is_not_imported_comes_behind_the_file() -> None:
+    other = Module("tools", ("pack",), Snapshot.from_text("def pack(x): ...\ndef unpack(x): ...\n"))
+    text = "import money\n\n# write a function that uses `pack`\n"
+    found = with_project(text, "# write", others=[other])
+    assert found.others == "# tools\ndef pack(x): ..."
+    snapshot = Snapshot.from_text(text)
+    instruction = at(snapshot, 2)
+    assert instruction is not None
+    user = build(instruction.text, place(snapshot, instruction), found).messages[1][1]
+    assert user.index("import money") < user.index("def pack") < user.index("uses `pack`")
+
+
+def test_accepted_code_has_a_part_of_the_budget() -> None:
+    snippets = [
+        Snippet(f"number {number}", f"def f{number}(): ..." + "\n    # more" * 8) for number in range(9)
+    ]
+    found = with_project("x = 1\n\n# write a function\n", "# write", accepted=snippets)
+    assert 1 <= len(found.accepted) < 9
+    assert found.accepted[0] == snippets[0]
+
+
+def test_the_class_around_is_described_where_it_is_not_shown() -> None:
+    methods = "".join(
+        f"    def method_{number}(self, a):\n        x = a\n        return x\n\n" for number in range(60)
+    )
+    init = "    def __init__(self, size):\n        self._size = size\n\n"
+    text = f"class Big:\n{init}{methods}    # return twice the size\n"
+    found = with_project(text, "# return twice", tokens=300)
+    assert "self._size = size" in found.outline
+    assert "self._size = size" not in found.before
+
+
+@pytest.mark.parametrize(("extent", "shown"), [("project", True), ("file", False), ("none", False)])
+def test_the_extent_is_kept(extent: Extent, shown: bool) -> None:
+    text = "from models import Order\nLIMIT = 3\n\n# write a function\n"
+    snapshot = Snapshot.from_text(text)
+    found = at(snapshot, 3)
+    assert found is not None
+    around = Around(modules=MODULES, python=(3, 8), accepted=[Snippet("a", "b")])
+    seen = collect(snapshot, found, place(snapshot, found), tokens=500, around=around, extent=extent)
+    assert bool(seen.project) is bool(seen.accepted) is shown
+    assert ("LIMIT" in seen.before) is (extent != "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def f(a: int) -> int:\n    return a\n", "Annotate"),
+        ("def f(a):\n    return a\n", ""),
+        ('def f(a):\n    """Do it."""\n    return a\n', "short docstring"),
+        ('def f(a):\n    """Do it.\n\n    Args:\n        a: it\n    """\n    return a\n', "Google"),
+        (
+            'def f(a):\n    """Do it.\n\n    Parameters\n    ----------\n    a : int\n    """\n    return a\n',
+            "NumPy",
+        ),
+        ('def f(a):\n    """Do it.\n\n    :param a: it\n    """\n    return a\n', ":param"),
+        ("from __future__ import annotations\n", "Annotate"),
+        ("def f(self, *args, **kwargs) -> None:\n    pass\n", ""),
+        ("def f(self, a: int = 1, *, b: str) -> None:\n    pass\n", "Annotate"),
+    ],
+)
+def test_habits_of_the_file_are_told_in_one_line(text: str, said: str) -> None:
+    source = f"{text}\n\n# write a function that adds two numbers\n"
+    snapshot = Snapshot.from_text(source)
+    found = at(snapshot, source.count("\n") - 1)
+    assert found is not None
+    placement = place(snapshot, found)
+    user = build("ask", placement, collect(snapshot, found, placement, tokens=500)).messages[1][1]
+    line = user.split("\n\n")[-3]
+    assert (said in line) if said else ("Annotate" not in user and "docstring" not in user)

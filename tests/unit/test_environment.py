@@ -29,13 +29,13 @@ def environment(folder: Path, config: str = "home = /usr/bin\n") -> Path:
 
 
 def test_installed_names_are_read(tmp_path: Path) -> None:
-    names = installed(environment(tmp_path / ".venv"))
+    names = installed(environment(tmp_path / ".venv")) or frozenset()
     assert {"requests", "yaml", "_yaml", "my_app", "six", "fast", "edited"} <= names
     assert "numpy" not in names
 
 
 def test_an_environment_that_sees_the_systems_packages_tells_nothing(tmp_path: Path) -> None:
-    assert installed(environment(tmp_path / "venv", "include-system-site-packages = true\n")) == frozenset()
+    assert installed(environment(tmp_path / "venv", "include-system-site-packages = true\n")) is None
 
 
 def test_the_nearest_environment_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
