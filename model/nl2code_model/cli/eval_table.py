@@ -82,6 +82,8 @@ def _arms(data: dict[str, Any]) -> Table:
     table.add_column("", no_wrap=True)
     for arm in data["arms"]:
         table.add_column(Text(arm), justify="right")
+    if len(models) > 1:
+        table.add_row("model", *(", ".join(arm["models"]) for arm in data["arms"].values()))
     for title, name, shape in _ROWS:
         values = [
             None if name in _OURS_ALONE and not key.startswith("nl2code") else arm[name]
