@@ -45,7 +45,7 @@ function! nl2code#Attach() abort
     endif
 
     let l:buffer = bufnr('')
-    highlight default link Nl2codeGhost NonText
+    execute 'highlight default Nl2codeGhost cterm=italic gui=italic guifg=#808080 ctermfg=' . (&t_Co >= 256 ? 244 : 8)
 
     if empty(prop_type_get(s:type))
         call prop_type_add(s:type, {'highlight': 'Nl2codeGhost'})

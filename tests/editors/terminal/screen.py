@@ -89,6 +89,7 @@ class Screen:
         svg = svg.replace(
             "Fira Code, monospace", "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
         )
+        svg = svg.replace("<svg ", '<svg xml:space="preserve" ', 1)  # else some viewers drop indentation
         path = Path(PICTURES) / f"{name}.svg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(svg, encoding="utf-8")

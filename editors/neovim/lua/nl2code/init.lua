@@ -175,7 +175,7 @@ end
 
 local function show(title, text)
   local lines = vim.split(text, "\n")
-  vim.lsp.util.open_floating_preview(lines, "", { border = "rounded", title = title, focus_id = "nl2code" })
+  vim.lsp.util.open_floating_preview(lines, "markdown", { border = "rounded", title = title, focus_id = "nl2code" })
 end
 
 ---Run one of the server's commands for the cursor's line.
@@ -249,7 +249,8 @@ function M.setup(options)
     return
   end
   M.options = merged(options)
-  vim.api.nvim_set_hl(0, "Nl2codeGhost", { link = "NonText", default = true })
+  -- No link: the groups that would do have no colour of their own in terminals with 256 colours.
+  vim.api.nvim_set_hl(0, "Nl2codeGhost", { fg = "#808080", ctermfg = 244, italic = true, cterm = { italic = true }, default = true })
   local capabilities = vim.lsp.protocol.make_client_capabilities()
   capabilities.textDocument.inlineCompletion = capabilities.textDocument.inlineCompletion
     or { dynamicRegistration = false }
