@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.syntax import Syntax
 
@@ -22,6 +23,7 @@ from ..feedback.log import FeedbackLog, database
 from ..lang.document import Snapshot
 from ..suggest import Job, Outcome, Suggestion
 from ..suggest.pipeline import Suggester
+from ..suggest.verdict import grounds
 
 errors = Console(stderr=True, highlight=False)
 
@@ -137,16 +139,8 @@ def whole(suggestion: Suggestion) -> str:
 
 def verdict(suggestion: Suggestion) -> str:
     """Say in one line what is known of a suggestion, with console markup."""
-    if suggestion.status == "verified":
-        runs = ", ".join(f"{run.call} == {run.got}" for run in suggestion.examples)
-        return f"[green]verified[/]: {runs}"
-    if suggestion.status == "valid":
-        return "[cyan]valid[/]: it parses; there was no example to run"
-    failed = [run for run in suggestion.examples if not run.ok]
-    if failed:
-        return f"[red]failed[/]: {failed[0].call} gave {failed[0].got}, not {failed[0].expected}"
-    reasons = "; ".join(check.detail or check.check for check in suggestion.checks if not check.ok)
-    return f"[red]failed[/]: {reasons}"
+    colour = {"verified": "green", "valid": "cyan", "failed": "red"}[suggestion.status]
+    return f"[{colour}]{suggestion.status}[/]: {escape(grounds(suggestion))}"
 
 
 async def _pull(settings: config.Settings, missing: ModelMissing) -> None:

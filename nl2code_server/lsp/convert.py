@@ -9,7 +9,6 @@ from lsprotocol import types as lsp
 
 from ..lang import Edit, Point
 from ..lang.document import Snapshot
-from ..suggest import Suggestion
 from .clients import Client
 
 
@@ -27,19 +26,6 @@ def to_workspace_edit(snapshot: Snapshot, edits: Sequence[Edit], client: Client)
         return lsp.WorkspaceEdit(changes={snapshot.uri: converted})
     document = lsp.OptionalVersionedTextDocumentIdentifier(uri=snapshot.uri, version=snapshot.version)
     return lsp.WorkspaceEdit(document_changes=[lsp.TextDocumentEdit(text_document=document, edits=converted)])
-
-
-def verdict(suggestion: Suggestion) -> str:
-    """Say in a few words what is known of a suggestion."""
-    if suggestion.status == "verified":
-        count = len(suggestion.examples)
-        return "verified: its example holds" if count == 1 else f"verified: its {count} examples hold"
-    if suggestion.status == "valid":
-        return "valid: no example was run"
-    for run in suggestion.examples:
-        if not run.ok:
-            return f"failed: {run.call} gave {run.got}, not {run.expected}"
-    return f"failed: {next((check.detail or check.check for check in suggestion.checks if not check.ok), '')}"
 
 
 def part(value: Any, name: str) -> Any:

@@ -8,9 +8,10 @@ from ..errors import Nl2CodeError
 from ..lang.document import Snapshot
 from ..lang.instruction import Instruction, Mode, at
 from ..suggest import Job, Outcome, Suggestion
+from ..suggest.verdict import verdict
 from . import workspace
 from .anchor import moved
-from .convert import to_workspace_edit, verdict
+from .convert import to_workspace_edit
 from .offers import Offer
 from .progress import progress_bar
 from .server import Server

@@ -13,8 +13,9 @@ from ..lang.names import insert_imports
 from ..lang.placement import place
 from ..lang.splice import Inline, inline
 from ..suggest import Job, Outcome, Suggestion
+from ..suggest.verdict import verdict
 from .anchor import behind, drift, moved
-from .convert import to_range, verdict
+from .convert import to_range
 from .offers import Offer
 from .server import Server
 

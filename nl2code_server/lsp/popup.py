@@ -17,9 +17,10 @@ from lsprotocol import types as lsp
 
 from ..lang import Edit, Point
 from ..lang.document import Snapshot
+from ..suggest.verdict import verdict
 from .anchor import behind
 from .clients import Client
-from .convert import to_range, verdict
+from .convert import to_range
 from .ghost import Shown, accepts
 
 _EOLS = (b"\n", b"\r")

@@ -42,7 +42,7 @@ async def test_an_action_gives_an_edit_to_clients_that_resolve() -> None:
             editor.open(FILE)
             again = await editor.actions(only=["refactor"])
             assert titles(again) == [
-                "nl2code: Generate code for this comment",
+                "nl2code: Generate code for this comment (verified: gcd(12, 18) gave 6)",
                 "nl2code: Try again",
                 "nl2code: Show alternatives",
             ]

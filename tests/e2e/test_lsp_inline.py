@@ -23,7 +23,7 @@ async def test_an_offer_accepted_is_in_the_file_and_in_the_log() -> None:
         async with door(fake, clientInfo={"name": "Toy", "version": "2"}) as editor:
             items = await editor.offered(f"x = 1\n\n{COMMENT}{MARK}\n")
             assert len(items) == 1
-            assert items[0]["command"]["title"] == "Accept (verified: its example holds)"
+            assert items[0]["command"]["title"] == "Accept (verified: gcd(12, 18) gave 6)"
             assert await editor.take(items[0]) == {"accepted": True, "followUp": "none"}
             assert editor.text == f"x = 1\n\n{COMMENT}\n{GCD}"
             offered, accepted = await events("offered", "accepted")

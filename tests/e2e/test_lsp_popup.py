@@ -32,7 +32,7 @@ async def test_what_an_item_tells_and_what_is_logged() -> None:
         async with door(fake, **introduction("vscode")) as editor:
             (item,) = await popped_up(editor, f"{COMMENT}{MARK}\n")
             assert item["label"] == "def gcd(a, b): …"
-            assert item["detail"] == "nl2code: verified: its example holds"
+            assert item["detail"] == "nl2code: verified: gcd(12, 18) gave 6"
             assert "documentation" not in item
             resolved = await editor.client.request("completionItem/resolve", item)
             preview = f"```python\n{GCD.rstrip()}\n```"

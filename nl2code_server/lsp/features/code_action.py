@@ -14,8 +14,9 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams, JsonRpcRequ
 
 from ...errors import Nl2CodeError
 from ...lang.instruction import Attention, Mode, at
+from ...suggest.verdict import verdict
 from .. import workspace
-from ..convert import part, to_workspace_edit, verdict
+from ..convert import part, to_workspace_edit
 from ..generate import make, offer
 from ..progress import CancelledByUser
 from ..server import Server
@@ -39,10 +40,13 @@ async def code_action(ls: Server, params: lsp.CodeActionParams) -> list[lsp.Code
         return []
     place = (snapshot.uri, found.start_row - snapshot.origin)
     generate = "nl2code.generate"
-    if (snapshot.uri, found.text) not in ls.session.decisions:
+    decision = ls.session.decisions.get((snapshot.uri, found.text))
+    if decision is None:
         return [_action(ls, "Generate code for this comment", generate, *place, False)]
+    made = decision.outcome.suggestions
+    known = "Generate code for this comment" + (f" ({verdict(made[0])})" if made else "")
     return [
-        _action(ls, "Generate code for this comment", generate, *place, False),
+        _action(ls, known, generate, *place, False),
         _action(ls, "Try again", generate, *place, True),
         _action(ls, "Show alternatives", "nl2code.alternatives", *place),
     ]

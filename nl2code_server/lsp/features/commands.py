@@ -21,9 +21,10 @@ from ...lang import Edit
 from ...lang.document import Snapshot
 from ...suggest import Outcome, Suggestion
 from ...suggest.explain import explain
+from ...suggest.verdict import verdict
 from .. import workspace
 from ..anchor import drift, moved_instruction
-from ..convert import to_workspace_edit, verdict
+from ..convert import to_workspace_edit
 from ..generate import NothingToApply, apply, make, offer
 from ..offers import Offer
 from ..progress import CancelledByUser

@@ -5,8 +5,9 @@ from __future__ import annotations
 from lsprotocol import types as lsp
 
 from ...lang.instruction import Instruction, Mode, at
+from ...suggest.verdict import verdict
 from .. import workspace
-from ..convert import to_range, verdict
+from ..convert import to_range
 from ..server import Server
 from ..session import Decision
 from ..status import State
