@@ -48,6 +48,11 @@ class Document:
         self._version = version
         self._snapshot = None
 
+    @property
+    def rows(self) -> Sequence[bytes]:
+        """The live text, for a look that does not outlast the next change: a snapshot copies every row."""
+        return self._lines
+
     def snapshot(self) -> Snapshot:
         """Return the text as it is now; the same object until the next change."""
         if self._snapshot is None:

@@ -168,17 +168,21 @@ class Outcomes:
         chunk = before is None and any(_is_chunk(replaced, text) for replaced, text in changes)
         for followed in file.followed:
             self._follow(followed, splices)
+        anywhere = False
         for watched in tuple(file.watched):
             near = False
             for splice in splices:
-                near = near or touches(watched.span, splice)
-                watched.span = reach(watched.span, splice)
+                if splice.first <= watched.span.end:
+                    near = near or touches(watched.span, splice)
+                    watched.span = reach(watched.span, splice)
             if near:
+                anywhere = True
                 watched.chunk = watched.chunk or chunk
                 watched.touched = self._clock()
                 if not watched.turned:
                     self._taken(watched)
-        self._arm()
+        if anywhere:
+            self._arm()
 
     def saved(self, uri: str) -> None:
         """Measure what a file holds that is saved now."""

@@ -17,7 +17,7 @@ from ..errors import ModelMissing, Nl2CodeError
 from .clients import Client
 from .offers import Offer, Offers
 from .status import Board, Report, State
-from .workspace import documents, find, own
+from .workspace import documents, find
 
 if TYPE_CHECKING:
     from ..feedback.events import EventKind, Source
@@ -84,7 +84,7 @@ class Session:
 
             def lines(uri: str) -> Sequence[bytes] | None:
                 document = find(self._ls.workspace, uri)
-                return own(document).lines if document else None
+                return document.rows if document else None
 
             self._outcomes = Outcomes(self, lines)
             cast("Protocol", self._ls.protocol).on_change = self._outcomes.changed

@@ -58,7 +58,7 @@ class World:
             return self.timers[-1]
 
         def lines(uri: str) -> Any:
-            return self.documents[uri].snapshot().lines if uri in self.documents else None
+            return self.documents[uri].rows if uri in self.documents else None
 
         self.outcomes = Outcomes(self, lines, clock=lambda: self.now, later=later)
 
