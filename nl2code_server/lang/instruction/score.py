@@ -6,9 +6,10 @@ import re
 from typing import Literal
 
 from .comments import Block
+from .language import length
 from .stubs import Stub
 from .values import Attention, Mode
-from .wording import asks_outright, describes_result, evidence, length
+from .wording import asks_outright, describes_result, evidence
 
 Below = Literal["end", "blank", "dedent", "placeholder", "code"]
 """What stands below a comment: the end of the file, a blank line, the end of its block, a placeholder, code."""

@@ -4,35 +4,9 @@ from __future__ import annotations
 
 import re
 
-# Words that open a request, in English. `check`, `use`, `test`, `see`, `return` open far more notes than requests;
-# some of them count with the word that follows.
-_VERBS = frozenset(
-    """accept access accumulate add adjust aggregate allocate annotate append apply arrange assign attach
-    average batch binarize bind blend build cache calculate call capitalize capture cast categorize
-    center change choose chunk classify clean clear click clip clone close collapse collect color colour
-    combine compare compile compose compress compute concat concatenate configure connect construct
-    convert copy count crawl create crop cut cycle debounce decode decompress decorate decrease decrypt
-    deduplicate deep-copy define delete deserialize design detect determine develop diff display divide
-    double download draw drop dump duplicate edit emit encode encrypt enumerate erase escape estimate
-    evaluate exclude execute expand export express extend extract factor factorize fetch fill filter
-    find fit flatten flip fold form format gather generate get give grab group guess hash hide highlight
-    identify implement import increase increment index infer initialise initialize insert integrate
-    interleave interpolate intersect invert invoke iterate join judge label launch left-pad limit
-    linearize list load locate log lookup loop lower lower-case lowercase make map mask match maximize
-    measure memoize merge mimic minimize mirror mix model modify monitor move multiply navigate negate
-    normalise normalize obtain open order output overwrite pack pad paginate pair parse partition pass
-    paste pause perform permute pick pickle pivot play plot poll pop populate post predict prefix
-    prepend preprocess pretty-print print produce program prompt prune push put query quit randomize
-    rank read rearrange receive record reduce refactor remove rename render reorder repeat replace
-    report request resample reset reshape resize resolve restart retrieve retry reverse rewrite rotate
-    round round-trip sample sanitize save scale scan schedule scrape search select send separate
-    serialize set shift show shuffle shutdown simulate slice slugify smooth solve sort specify split
-    square squash stack start stop store stream strip subscribe subset substitute subtract suffix sum
-    summarize swap switch tabulate take terminate throttle toggle tokenize train transform translate
-    transliterate transpose traverse trigger trim truncate uncompress underline union unpack unpivot
-    unzip update upload upper-case uppercase url-encode validate vectorize verify visualize walk watch
-    wrap write yield zero-pad zip""".split()  # noqa: SIM905
-)
+from .language import foreign, length
+from .vocabulary import VERBS
+
 _CHECKS = re.compile(
     r"(?:check|see|test|determine|verify|validate|tell|decide)\s+(?:if|whether)\b", re.IGNORECASE
 )
@@ -93,13 +67,6 @@ _NOT_OPENING = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
-_FOREIGN_STOP = re.compile(
-    r"""\b(?:el|los|las|una?|del|que|por|para|como|cómo|dos|lista|función|cadena|le|les|des|une|dans|avec|pour|qui|du|der
-    |das|und|eine[rnms]?|ein|mit|von|zwei|für|il|gli|della|che|uno|con|um|uma|dos|em|não|het|een|van|en|och|att|som
-    |bir|ve|için|dla|oraz|dwóch|yang|dari|untuk|của|và|một)\b""",
-    re.VERBOSE | re.IGNORECASE,
-)
-_ENGLISH_STOP = re.compile(r"\b(?:the|of|to|and|is|in|that|with|from|for|it|be|are|this)\b", re.IGNORECASE)
 # Openings of notes, in the languages that are most often met.
 _FOREIGN_NOTES = re.compile(
     r"""^\W*(?:注意|注[:：]|注释|说明|備考|参考|参照|版权|作者|日期|这里|这个|这是|此处|以上|以下是|因为|由于|暂时|临时
@@ -115,29 +82,6 @@ _FOREIGN_ASKS = re.compile(
     |schreib|erstell|funktion|escrev|cri[ae]|função|scriv|funzione|napisz|funkcj|yaz|fonksiyon|اكتب|دالة|viết)""",
     re.VERBOSE | re.IGNORECASE,
 )
-_LINKS = re.compile(r"\S*(?:://|www\.|@)\S*|\b\w+(?:[._]\w+)+\b")
-_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
-_LETTER = re.compile(r"[^\W\d_]")
-
-
-def foreign(text: str) -> bool:
-    """Tell whether a text is not English, by its letters and its small words."""
-    text = _LINKS.sub("", text)
-    letters = _LETTER.findall(_QUOTED.sub("", text))
-    if not letters:
-        return False
-    other = sum(ord(letter) > 0x24F for letter in letters)
-    ideographs = len(_CJK.findall(text))  # each says as much as several letters
-    if 2 * (other + 2 * ideographs) > len(letters) + 2 * ideographs:
-        return True
-    stops = len(_FOREIGN_STOP.findall(text))
-    return length(text) > 3 and stops > len(_ENGLISH_STOP.findall(text)) and (stops > 1 or not text.isascii())
-
-
-def length(text: str) -> int:
-    """Return how many words a text has; two characters count as one where words are not spaced."""
-    spaced = _CJK.sub(" ", text)
-    return len(re.findall(r"\w+", spaced)) + (len(_CJK.findall(text)) + 1) // 2
 
 
 def asks_outright(text: str) -> bool:
@@ -173,7 +117,7 @@ def evidence(text: str) -> float:
     elif _UNIT.match(opening):
         score += 1.25
     elif (
-        word in _VERBS
+        word in VERBS
         and re.match(r"\s+\w|\s*[`'\"(\[]", rest)
         and not re.match(r"\s+(?:is|are|was|of|that)\b", rest)
     ):
@@ -202,7 +146,7 @@ def describes_result(text: str) -> bool:
     first = re.match(r"[A-Za-z]+", text)
     word = first[0].lower() if first else ""
     return word in ("return", "returns", "yield", "yields", "raise", "raises") or (
-        word.endswith("s") and (word[:-1] in _VERBS or word[:-2] in _VERBS)
+        word.endswith("s") and (word[:-1] in VERBS or word[:-2] in VERBS)
     )
 
 
@@ -210,7 +154,7 @@ def _gerund(word: str) -> bool:
     if not word.endswith("ing") or word in ("testing", "handling", "processing", "string", "printing"):
         return False
     stem = word[:-3]
-    return stem in _VERBS or stem + "e" in _VERBS or (stem[-2:-1] == stem[-1:] and stem[:-1] in _VERBS)
+    return stem in VERBS or stem + "e" in VERBS or (stem[-2:-1] == stem[-1:] and stem[:-1] in VERBS)
 
 
 def _foreign_evidence(text: str) -> float:
