@@ -63,5 +63,5 @@ async def saved(path: Path, text: str, *, seconds: float = 10) -> None:
 
 
 def content(path: Path) -> str:
-    """Return what a file holds, with its own line endings."""
-    return path.read_bytes().decode()
+    """Return what a file holds, with its own line endings; nothing if it is not there yet."""
+    return path.read_bytes().decode() if path.exists() else ""
