@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from e2e.door import MARK, door
 from fakes.endpoint import FakeEndpoint
 from nl2code_server.config import Settings
 from nl2code_server.feedback.events import EventKind, EventRow
@@ -138,6 +139,23 @@ async def test_an_open_editor_goes_before_the_disk(tmp_path: Path) -> None:
         async with suggesting(fake, tmp_path, opened=lambda: opened) as suggester:
             await suggester.suggest(job(tmp_path, text))
         assert "price_pennies" in sent(fake)
+        assert "price_cents" not in sent(fake)
+
+
+async def test_the_server_knows_its_workspace_and_its_editors(tmp_path: Path) -> None:
+    write(tmp_path, {"models.py": MODELS, "labels.py": ""})
+    folder = {"uri": tmp_path.as_uri(), "name": "work"}
+    with FakeEndpoint([ANSWER], owned_by="nl2code") as fake:
+        async with door(fake, workspaceFolders=[folder], rootUri=tmp_path.as_uri()) as editor:
+            models = (tmp_path / "models.py").as_uri()
+            editor.client.open(models, MODELS.replace("price_cents", "price_pennies"))
+            editor.uri = (tmp_path / "labels.py").as_uri()
+            marked = f"from models import Item\n\n{COMMENT.rstrip()}{MARK}\n"
+            while "price_pennies" not in (sent(fake) if fake.chats else ""):
+                # A busy machine may take longer to read the disk than a first request waits.
+                await editor.offered(marked)
+                marked = marked.replace("write a", "please write a")
+                assert len(fake.chats) < 8
         assert "price_cents" not in sent(fake)
 
 
