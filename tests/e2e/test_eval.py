@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from fakes.endpoint import FakeEndpoint
+from fakes.endpoint import FakeEndpoint, Reply
 from nl2code_model.cli import eval as command
 from nl2code_model.evaluate import tasks
 from nl2code_model.evaluate.chat import instruction_of
@@ -51,7 +51,7 @@ def evaluated(
     monkeypatch.setenv("NL2CODE_ENDPOINT", fake.url)
     app = typer.Typer()
     command.register(app)
-    done = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(app, ["eval", *arguments])
     assert done.exit_code == 0, (done.output, done.exception)
     return done, json.loads(done.stdout.strip().rpartition("\n")[2])
 
@@ -148,6 +148,27 @@ def test_a_baseline_can_be_made_once_and_kept(monkeypatch: pytest.MonkeyPatch, t
     again = [json.loads(line) for line in chats.read_text().splitlines()]
     assert [row["id"] for row in again] == [rows[0]["id"], rows[1]["id"], rows[1]["id"]]
     assert "task" not in again[0]
+
+
+def test_a_chat_that_does_not_answer_in_time_costs_one_task(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("nl2code_model.evaluate.run.PATIENCE", 0.2)
+
+    def slow(body: dict[str, Any]) -> Reply:
+        said = answers(reference)(body)
+        return Reply(text=said, header_delay=9.0 if "clock" in said else 0.0)
+
+    output = tmp_path / "out.jsonl"
+    with FakeEndpoint(slow) as fake:
+        arguments = ("--tasks", "clock,second-price", "--baseline", "chat", "--baseline-only")
+        _, data = evaluated(
+            monkeypatch, fake, *arguments, "--with", "request_timeout=5", "--output", str(output)
+        )
+    assert (data["arms"]["chat"]["tasks"], data["arms"]["chat"]["passed"]) == (2, 1)
+    first = json.loads(output.read_text().splitlines()[0])
+    assert (first["offered"], first["seconds"]) == (False, 1.0)
+    assert "did not answer within 1 s" in first["why"]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +275,7 @@ def test_two_configurations_take_part_on_the_same_tasks(
 def test_wrong_usage_is_told(arguments: tuple[str, ...], said: str) -> None:
     app = typer.Typer()
     command.register(app)
-    done = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(app, ["eval", *arguments])
     assert done.exit_code == 2
     assert said in " ".join(done.output.replace("│", " ").split())
 
@@ -266,5 +287,5 @@ def test_wrong_usage_is_told(arguments: tuple[str, ...], said: str) -> None:
 def test_settings_that_do_not_exist_are_told(setting: str, said: str) -> None:
     app = typer.Typer()
     command.register(app)
-    done = CliRunner().invoke(app, ["--tasks", "clock", "--with", setting])
+    done = CliRunner().invoke(app, ["eval", "--tasks", "clock", "--with", setting])
     assert said in str(done.exception)

@@ -29,6 +29,10 @@ from .transplant import Case
 Baseline = Literal["chat", "file"]
 
 
+class NoAnswer(Nl2CodeError):
+    """The endpoint took the question and did not answer it in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """Where a model answers, and under which name."""
@@ -73,7 +77,7 @@ def question(case: Case, baseline: Baseline) -> str:
 
 
 def ask(model: Model, message: str, *, max_tokens: int, seconds: float) -> Answer:
-    """Send one message and wait for the whole answer."""
+    """Send one message and wait for the whole answer; `NoAnswer` if it takes longer than `seconds`."""
     body: dict[str, Any] = {
         "messages": [{"role": "user", "content": message}],
         "max_tokens": max_tokens,
@@ -152,6 +156,8 @@ def _call(model: Model, method: str, path: str, body: dict[str, Any] | None, sec
                 f"{parts.netloc} answered {response.status}: {data[:200].decode(errors='replace')}"
             )
         return json.loads(data)
+    except TimeoutError as error:
+        raise NoAnswer(f"{parts.netloc} did not answer within {seconds:.0f} s") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Nl2CodeError(f"{parts.netloc} did not answer: {error}") from error
     finally:

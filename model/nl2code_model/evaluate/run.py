@@ -21,6 +21,9 @@ from .product import Product, Result, offered_tokens
 from .score import Record, key
 from .transplant import Case
 
+PATIENCE = 4
+"""How many times the product's own limit of time a plain chat may take, which sends its answer as a whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -168,9 +171,13 @@ def _plain(case: Case, baseline: chat.Baseline, product: Product) -> Result:
     """Ask the product's model without the product."""
     settings = product.settings
     message = chat.question(case, baseline)
-    answer = chat.ask(
-        product.model(), message, max_tokens=settings.max_tokens, seconds=settings.request_timeout
-    )
+    limit = PATIENCE * settings.request_timeout
+    try:
+        answer = chat.ask(product.model(), message, max_tokens=settings.max_tokens, seconds=limit)
+    except chat.NoAnswer as error:
+        return Result(
+            case.text, False, False, limit, "", "", "", product.model().name, 0, 0, 0, 0, str(error)
+        )
     code = chat.block(answer.text)
     return Result(
         text=chat.into_file(case, answer.text) if code else case.text,
