@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _DECISIONS = 64
 _START_SECONDS = 60.0
+_WRITE_SECONDS = 1.5  # for what is left of the log at the end, within the time that the transport gives
 _HOST = "host"
 """The job on the board that stands for the model host's start."""
 
@@ -259,7 +260,11 @@ class Session:
         tasks = (*self._tasks, *self._working)
         for task in tasks:
             task.cancel()
-        closing = [part.close() for part in (self._suggester, self._feedback) if part is not None]
+        closing: list[Coroutine[Any, Any, object]] = []
+        if self._suggester is not None:
+            closing.append(self._suggester.close())
+        if self._feedback is not None:
+            closing.append(self._feedback.close(_WRITE_SECONDS))
         await asyncio.gather(*closing, *tasks, return_exceptions=True)
 
     def _suggester_in_force(self) -> Suggester:
