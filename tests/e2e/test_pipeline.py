@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from nl2code_server.lang.splice import apply
 from nl2code_server.suggest import Job, Outcome
 from nl2code_server.suggest.explain import explain
 from nl2code_server.suggest.pipeline import Suggester
+from nl2code_server.suggest.sandbox import Result, Sandbox
+from nl2code_server.suggest.verdict import verdict
 
 GCD = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
 WRONG = "def gcd(a, b):\n    return a * b\n"
@@ -230,3 +233,104 @@ async def test_a_file_that_this_python_cannot_read_still_gets_suggestions(elsewh
             outcome = await suggester.suggest(job(text, text.count("\n") - 1))
     assert outcome.suggestions[0].status in ("verified", "valid")
     assert result(outcome) == text + GCD
+
+
+async def test_wrong_answers_lead_to_a_repair_that_is_told_what_is_wrong() -> None:
+    replies = [f"{WRONG}```", f"{WRONG.replace('*', '+')}```", f"{GCD}```"]
+    with FakeEndpoint(replies, owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job(COMMENT))
+        repair = fake.chats[2].body["messages"]
+    assert [message["role"] for message in repair] == ["system", "user", "assistant", "user", "assistant"]
+    assert "return a * b" in repair[2]["content"]
+    assert "`gcd(12, 18)` must give `6`, not end in `216`" in repair[3]["content"]
+    assert repair[4]["content"].endswith("def gcd(")
+    assert [found.status for found in outcome.suggestions] == ["verified", "failed", "failed"]
+    assert [stage for stage, _ in outcome.trace.stages if "(" in stage] == [
+        "trying again (2)",
+        "repairing (3)",
+    ]
+
+
+async def test_the_same_wrong_program_is_not_run_again_and_ends_the_search() -> None:
+    again = "def gcd(a, b):\n    # the product\n    return a * b\n"
+    runs = 0
+    with FakeEndpoint([f"{WRONG}```", f"{again}```"], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            assert suggester.sandbox is not None
+            inner = suggester.sandbox.run
+
+            async def counting(*args: Any, **details: Any) -> Any:
+                nonlocal runs
+                runs += 1
+                return await inner(*args, **details)
+
+            suggester.sandbox.run = counting  # type: ignore[method-assign]
+            outcome = await suggester.suggest(job(COMMENT))
+            assert len(fake.chats) == 4
+    assert runs == 1
+    assert [found.status for found in outcome.suggestions] == ["failed"]
+    assert len(outcome.trace.examples) == 4
+    assert all(runs[0].got == "216" for runs in outcome.trace.examples)
+
+
+async def test_an_answer_that_was_wrong_before_is_not_heard_to_its_end() -> None:
+    tail = "\n" * 200
+    with FakeEndpoint([f"{WRONG}```", f"{WRONG}{tail}"], owned_by="nl2code", token_delay=0.002) as fake:
+        async with suggesting(fake) as suggester:
+            await suggester.suggest(job(COMMENT))
+        assert fake.chats[1].tokens_sent < 30
+
+
+@pytest.mark.parametrize(
+    ("budget", "most"), [({"budget_tokens": 30}, 2), ({"budget_seconds": 1}, 3), ({"budget_tokens": 0}, 6)]
+)
+async def test_budgets_end_the_search(budget: dict[str, int], most: int) -> None:
+    numbers = iter(range(100))
+
+    def reply(body: Any) -> Reply:
+        return Reply(text=f"def gcd(a, b):\n    return {next(numbers)}\n```", token_delay=0.05)
+
+    with FakeEndpoint(reply, owned_by="nl2code") as fake:
+        async with suggesting(fake, **budget) as suggester:
+            outcome = await suggester.suggest(job(COMMENT))
+            assert len(fake.chats) <= most
+    assert [found.status for found in outcome.suggestions][:1] == ["failed"]
+    assert len(outcome.trace.raw) == len(fake.chats)
+
+
+async def test_without_the_sandboxs_worker_the_state_is_valid(tmp_path: Path) -> None:
+    with FakeEndpoint([f"{WRONG}```"], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            suggester.sandbox = Sandbox(binary=tmp_path / "missing")
+            outcome = await suggester.suggest(job(COMMENT))
+            assert len(fake.chats) == 1
+    best = outcome.suggestions[0]
+    assert best.status == "valid"
+    assert verdict(best).startswith("valid: not verified, the sandbox does not start")
+
+
+async def test_a_worker_that_dies_leaves_it_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def died(self: Sandbox, code: str, expressions: list[str], *, limits: Any = None) -> Any:
+        return (Result("unrunnable", "the sandbox's process died"),) * len(expressions)
+
+    monkeypatch.setattr(Sandbox, "run", died)
+    with FakeEndpoint([f"{WRONG}```"], owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job(COMMENT))
+    assert outcome.suggestions[0].status == "valid"
+    assert verdict(outcome.suggestions[0]) == "valid: not verified, the sandbox's process died"
+
+
+async def test_alternatives_that_agree_come_first() -> None:
+    replies = [
+        "def total(numbers):\n    return len(numbers)\n```",
+        "def total(numbers):\n    return sum(numbers)\n```",
+        "def total(numbers):\n    n = 0\n    for number in numbers:\n        n += number\n    return n\n```",
+    ]
+    with FakeEndpoint(replies, owned_by="nl2code") as fake:
+        async with suggesting(fake) as suggester:
+            outcome = await suggester.suggest(job("# write a function that adds up numbers\n", candidates=3))
+    assert [found.status for found in outcome.suggestions] == ["valid"] * 3
+    assert "len(" in outcome.suggestions[2].code
+    assert "comparing" in [stage for stage, _ in outcome.trace.stages]
