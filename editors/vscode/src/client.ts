@@ -4,9 +4,17 @@ import * as os from 'node:os';
 import * as vscode from 'vscode';
 import { LanguageClient, type LanguageClientOptions, RevealOutputChannelOn, State, TransportKind } from 'vscode-languageclient/node';
 import { Offers } from './offers';
-import { type Status, tell } from './status';
+import { type Report, type Status, tell } from './status';
 
 const DOCUMENTS = ['file', 'untitled', 'vscode-notebook-cell'].map((scheme) => ({ scheme, language: 'python' }));
+
+const GONE: Report = { busy: false, problem: true, message: 'the server has stopped; its log tells why' };
+const LIFE: Record<State, Report> = {
+  [State.Starting]: { busy: true, problem: false, message: 'starting' },
+  [State.Running]: { busy: false, problem: false, message: 'ready' },
+  [State.Stopped]: GONE,
+  [State.StartFailed]: GONE,
+};
 
 interface ServerStatus {
   busy: boolean;
@@ -37,7 +45,7 @@ export class Connection {
   constructor(
     server: string,
     log: vscode.LogOutputChannel,
-    private readonly status: Status,
+    status: Status,
   ) {
     // The working folder is the user's own: programs are looked up there on some systems, and a workspace is anybody's.
     const run = { command: server, transport: TransportKind.stdio, options: { cwd: os.homedir() } };
@@ -54,11 +62,7 @@ export class Connection {
       tell(message.replace(/^nl2code: /, ''));
     });
     this.client.onRequest('window/showMessageRequest', ask);
-    this.client.onDidChangeState(({ newState }) => {
-      if (newState === State.Stopped || newState === State.StartFailed) {
-        status.problem('the server has stopped; its log tells why');
-      }
-    });
+    this.client.onDidChangeState(({ newState }) => status.show(LIFE[newState]));
   }
 
   get runs(): boolean {
@@ -67,7 +71,6 @@ export class Connection {
 
   async start(): Promise<void> {
     await this.client.start();
-    this.status.show({ busy: false, problem: false, message: 'ready' });
   }
 
   async stop(): Promise<void> {

@@ -3,6 +3,7 @@
 import * as vscode from 'vscode';
 
 const SCHEME = 'nl2code';
+const PREVIEW = 'markdown.showPreviewToSide';
 
 export class Documents implements vscode.TextDocumentContentProvider {
   private readonly changed = new vscode.EventEmitter<vscode.Uri>();
@@ -17,10 +18,14 @@ export class Documents implements vscode.TextDocumentContentProvider {
     return this.texts.get(uri.path) ?? '';
   }
 
-  async open(name: string, text: string): Promise<void> {
-    const uri = vscode.Uri.from({ scheme: SCHEME, path: name });
+  /** Show Markdown, as a preview where there is one. */
+  async open(title: string, text: string): Promise<void> {
+    const uri = vscode.Uri.from({ scheme: SCHEME, path: `${title}.md` });
     this.texts.set(uri.path, text);
     this.changed.fire(uri);
-    await vscode.window.showTextDocument(uri, { preview: true, viewColumn: vscode.ViewColumn.Beside, preserveFocus: true });
+    const previews = (await vscode.commands.getCommands()).includes(PREVIEW);
+    await (previews
+      ? vscode.commands.executeCommand(PREVIEW, uri)
+      : vscode.window.showTextDocument(uri, { preview: true, viewColumn: vscode.ViewColumn.Beside }));
   }
 }

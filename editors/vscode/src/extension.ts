@@ -25,7 +25,6 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
       return;
     }
     log.info(`server: ${server}`);
-    status.show({ busy: true, problem: false, message: 'starting' });
     connection = new Connection(server, log, status);
     try {
       await connection.start();
@@ -49,12 +48,12 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     'nl2code.showAlternatives': () => atCursor('nl2code.alternatives'),
     'nl2code.explain': async () => {
       const told = await ask<{ text: string }>('nl2code.explainLast');
-      await documents.open('nl2code explains its last suggestion', told?.text ?? notRunning(status));
+      await documents.open('The last suggestion', told?.text ?? notRunning(status));
     },
     'nl2code.showStatus': async () => {
       const told = await ask<object>('nl2code.status');
-      const lines = Object.entries(told ?? { state: notRunning(status) }).map(([name, value]) => `${name}: ${String(value)}`);
-      await documents.open('nl2code status', lines.join('\n'));
+      const rows = Object.entries(told ?? { state: notRunning(status) }).map(([name, value]) => `| ${name} | ${String(value)} |`);
+      await documents.open('nl2code status', ['| | |', '|---|---|', ...rows].join('\n'));
     },
   };
   context.subscriptions.push(

@@ -21,14 +21,16 @@ export class Offers {
 
   constructor(private readonly wire: Wire) {}
 
-  /** Take note of an answer that reaches the editor; an empty one leaves what is being typed or taken word by word. */
+  /** Take note of an answer that reaches the editor. */
   answered(document: vscode.TextDocument, position: vscode.Position, items: readonly vscode.InlineCompletionItem[]): void {
-    if (items.length === 0 && this.standing !== undefined && continues(this.standing, document, position)) {
-      return;
-    }
     // With several items the stable API does not tell which one is seen: better no report than one about another.
     const [item] = items;
-    this.stand(items.length === 1 && item !== undefined ? offered(document, position, item) : undefined);
+    const offer = items.length === 1 && item !== undefined ? offered(document, position, item) : undefined;
+    // While a suggestion is typed along or taken word by word it stays, and counts from where it began.
+    const same = items.length === 0 || offer?.id === this.standing?.id;
+    if (!same || this.standing === undefined || !continues(this.standing, document, position)) {
+      this.stand(offer);
+    }
   }
 
   accepted(id: unknown): void {

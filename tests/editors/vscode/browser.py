@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _SCRIPT = Path(__file__).parent / "driver.cjs"
-_SECONDS = 60.0
+_SECONDS = 120.0
 
 
 class Browser:
@@ -41,12 +41,14 @@ class Browser:
         assert self._process.stdin
         self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
         finally:
             self._reader.join(5)
+            if self._process.stdout:
+                self._process.stdout.close()
 
     def _read(self) -> None:
         assert self._process.stdout

@@ -17,7 +17,7 @@ from .browser import Browser
 from .conftest import profile_in
 from .workbench import Editor, Rig, Window, running, until
 
-pytestmark = [pytest.mark.editor, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.editor, pytest.mark.timeout(600)]
 
 LINES = "".join(f"value_{number} = {number} + len('é😀')\n" for number in range(5_000))
 TYPED = ("\n# write a function that adds α and 😀 (both), e.g. f(1) == 2\nd = {1: [2, 3]}\n" * 10)[:500]

@@ -18,7 +18,7 @@ from .browser import Browser
 from .conftest import profile_in
 from .workbench import Editor, Rig, running, servers, until
 
-pytestmark = [pytest.mark.editor, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.editor, pytest.mark.timeout(600)]
 
 
 def test_two_windows_share_a_host_and_closing_them_ends_their_servers(

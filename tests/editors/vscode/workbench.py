@@ -29,6 +29,8 @@ GHOST_LINES = """[...document.querySelectorAll('.view-lines .view-line, .suggest
 POPUP = ".suggest-widget.visible"
 TOAST = ".notification-toast"
 STATUS = '[id="nl2code.nl2code.nl2code.status"]'
+_PATIENCE = 110_000
+"""Milliseconds: a deadline, not a measure. The workbench takes 4 s to open on a quiet machine, 60 s on a busy one."""
 # What a user turns off, or has dealt with, before the first Python file.
 _SETTINGS = {
     "security.workspace.trust.enabled": False,
@@ -93,8 +95,10 @@ class Editor:
         (self.profile.folder / "probes" / name).unlink(missing_ok=True)
         self._browser.call(None, "open", name)
         window = Window(self._browser, name, self.profile)
-        window.page("goto", f"{self.url}/?folder={folder}", {"waitUntil": "domcontentloaded"})
-        window.page("waitForSelector", ".monaco-workbench .part.statusbar", {"timeout": 50_000})
+        window.page(
+            "goto", f"{self.url}/?folder={folder}", {"waitUntil": "domcontentloaded", "timeout": _PATIENCE}
+        )
+        window.page("waitForSelector", ".monaco-workbench .part.statusbar", {"timeout": _PATIENCE})
         if file:
             window.edit(folder / file)
             window.wait_for_status("ready")
@@ -113,9 +117,9 @@ class Window:
 
     def ask(self, script: str) -> Any:
         """Run JavaScript in the editor's extension host; `return` gives the answer."""
-        probe = until(self._probe, "the extension host", seconds=30)
+        probe = until(self._probe, "the extension host", seconds=60)
         request = urllib.request.Request(f"http://127.0.0.1:{probe['port']}", script.encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=60) as reply:
+        with urllib.request.urlopen(request, timeout=110) as reply:
             answer = json.load(reply)
         assert "error" not in answer, answer["error"]
         return answer["value"]
@@ -134,7 +138,7 @@ class Window:
         self.ask(
             f"await vscode.window.showTextDocument(vscode.Uri.file({json.dumps(str(file))}), {{preview: false}})"
         )
-        self.page("waitForSelector", ".monaco-editor.focused .view-lines", {"timeout": 20_000})
+        self.page("waitForSelector", ".monaco-editor.focused .view-lines", {"timeout": _PATIENCE})
 
     def type(self, text: str, *, delay: int = 30) -> None:
         """Type, with so many milliseconds between keys."""
@@ -145,11 +149,14 @@ class Window:
         for key in keys:
             self.page("keyboard.press", key)
 
-    def wait_for_ghost(self, part: str = "", *, seconds: float = 20) -> str:
+    def wait_for_ghost(self, part: str, *, seconds: float = 60) -> str:
         """Wait until ghost text with this in it is to be seen, and return all of it."""
-        return until(
-            lambda: (seen := self.ghost()) and part in seen and seen, f"ghost text {part!r}", seconds=seconds
-        )
+
+        def seen() -> str:
+            text = self.ghost()
+            return text if part in text else ""
+
+        return until(seen, f"ghost text {part!r}", seconds=seconds)
 
     def ghost(self) -> str:
         """Return the ghost text that is to be seen."""
@@ -163,11 +170,18 @@ class Window:
         """Return the text of our status bar item, as a screen reader has it."""
         return "".join(self.texts(STATUS)).strip()
 
-    def wait_for_status(self, part: str, *, seconds: float = 30) -> str:
+    def wait_for_status(self, part: str, *, seconds: float = 60) -> str:
         """Wait until the status bar says so."""
-        return until(
-            lambda: (seen := self.status()) and part in seen and seen, f"status {part!r}", seconds=seconds
-        )
+
+        def seen() -> str:
+            text = self.status()
+            return text if part in text else ""
+
+        return until(seen, f"status {part!r}", seconds=seconds)
+
+    def bar(self) -> str:
+        """Return all that the status bar says."""
+        return "\n".join(self.texts(".part.statusbar .statusbar-item"))
 
     def text(self) -> str:
         """Return the text of the active editor."""
@@ -175,10 +189,12 @@ class Window:
 
     def toasts(self) -> list[str]:
         """Return the messages that lie over the workbench."""
-        found = self.page(
-            "evaluate", f"[...document.querySelectorAll('{TOAST}')].map(one => one.textContent)"
-        )
-        return [str(one) for one in found]
+        return self.texts(TOAST)
+
+    def texts(self, selector: str) -> list[str]:
+        """Return the texts of what is on the page."""
+        script = f"[...document.querySelectorAll({json.dumps(selector)})].map(one => one.textContent)"
+        return [str(one).replace("\xa0", " ") for one in self.page("evaluate", script)]
 
     def close(self) -> None:
         """Close the window as a user does."""
@@ -190,7 +206,7 @@ class Window:
         return json.loads(text) if text else None
 
 
-def until(found: Callable[[], T | None], what: str, *, seconds: float = 10) -> T:
+def until(found: Callable[[], T | None], what: str, *, seconds: float = 30) -> T:
     """Wait until there is something, and return it."""
     deadline = time.monotonic() + seconds
     while not (value := found()):
@@ -281,4 +297,4 @@ def running(rig: Rig, profile: Profile, browser: Browser, *packages: Path) -> It
         yield Editor(url, profile, browser, process)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)

@@ -1,0 +1,66 @@
+"""A fresh profile and the words of the README alone: server installed, model there, first suggestion taken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nl2code_server.feedback.store import Store
+
+from .browser import Browser
+from .conftest import profile_in
+from .workbench import Rig, running, until
+
+pytestmark = [pytest.mark.editor, pytest.mark.model, pytest.mark.timeout(900)]
+
+ENTRIES = ".quick-input-list .monaco-list-row"
+
+
+def test_from_nothing_to_the_first_suggestion(
+    rig: Rig, browser: Browser, packages: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = [
+        folder
+        for folder in os.environ["PATH"].split(os.pathsep)
+        if not (Path(folder) / "nl2code-server").exists()
+    ]
+    monkeypatch.setenv("PATH", os.pathsep.join(path))
+    profile = profile_in(tmp_path / "profile", model="qwen2.5-coder-0.5b", idle_exit=300)
+    profile.write({}, {})
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "a.py").write_text("")
+    with running(rig, profile, browser, *packages) as editor:
+        window = editor.open(folder)
+        window.edit(folder / "a.py")
+        window.wait_for_status("no server yet")
+
+        window.run("workbench.action.openWalkthrough", "nl2code.nl2code#start")
+        steps = until(lambda: "".join(window.texts(".gettingStartedContainer")), "the walkthrough")
+        assert "Find or install the server" in steps
+        window.run("workbench.action.closeActiveEditor")
+
+        window.run_later("nl2code.installServer")
+        window.page("waitForSelector", ENTRIES, {"timeout": 60_000})
+        assert "A new environment of its own" in window.texts(ENTRIES)[0]
+        window.press("Enter")
+        window.wait_for_status("ready", seconds=400)
+        [server] = list((profile.folder / "data").rglob("server/bin/nl2code-server"))
+
+        window.run("nl2code.downloadModel")
+        until(lambda: "qwen2.5-coder-0.5b (469 MiB) is here" in window.bar(), "the model's size")
+
+        window.run("nl2code.tryExample")
+        window.wait_for_ghost("def gcd", seconds=240)
+        window.press("Tab")
+        until(lambda: "def gcd" in window.text(), "the code")
+        with Store(profile.home / "data" / "feedback.db") as store:
+            kinds = [one.event.event for one in store.events()]
+        assert kinds[-1] == "accepted"
+        assert window.toasts() == []
+        window.close()
+    stop = [str(server.with_name("nl2code")), "host", "stop"]
+    subprocess.run(stop, env={"NL2CODE_HOME": str(profile.home)}, check=True, capture_output=True, timeout=60)
