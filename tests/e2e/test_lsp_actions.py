@@ -151,7 +151,8 @@ async def test_alternatives_are_listed_and_the_chosen_one_is_applied() -> None:
     assert [one["status"] for one in result["alternatives"]] == ["verified", "verified", "failed"]
     assert result["applied"] == result["alternatives"][1]["id"]
     assert len(questions[0]["actions"]) == 3
-    assert [event.event for event in await events("accepted")] == ["offered"] * 4 + ["accepted"]
+    kinds = [event.event for event in await events("accepted")]
+    assert kinds == ["offered", "superseded", *["offered"] * 3, "accepted"]
     assert editor.text == f"x = 1\n\n\n{COMMENT}\n{OTHER}"
 
 
