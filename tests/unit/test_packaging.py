@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -18,8 +19,8 @@ LATER = ("httpx2", "pydantic_monty", "detect_secrets")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Names of the files in the wheel, built by its backend in this process: no network, no new environment."""
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the wheel's content, built by its backend in this process: no network, no new environment."""
     from hatchling.build import build_wheel
 
     folder = tmp_path_factory.mktemp("wheel")
@@ -28,7 +29,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         name = build_wheel(str(folder))
     with zipfile.ZipFile(folder / name) as archive:
         assert archive.testzip() is None
-        return archive.namelist()
+        archive.extractall(folder / "unpacked")
+    return folder / "unpacked"
+
+
+@pytest.fixture(scope="module")
+def wheel(unpacked: Path) -> list[str]:
+    """Return the names of the files in the wheel."""
+    return [path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()]
 
 
 def test_the_wheel_has_two_packages_at_its_top(wheel: list[str]) -> None:
@@ -57,6 +65,16 @@ def test_the_wheel_has_what_setup_writes(wheel: list[str]) -> None:
     recipes = [recipe(editor, "nl2code-server") for editor in RECIPES]
     wanted = {f"{EDITORS}{one.editor}/{name}" for one in recipes for name in one.files}
     assert wanted == {name for name in wheel if name.startswith(EDITORS)}
+
+
+def test_who_installs_the_wheel_can_set_an_editor_up(unpacked: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(unpacked), "HOME": str(tmp_path)}
+    code = "from nl2code_server.cli.app import main; main(['setup', 'emacs', '--write'])"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / ".emacs.d" / "nl2code" / "nl2code.el").read_bytes()
+    assert written == (unpacked / EDITORS / "emacs" / "nl2code.el").read_bytes()
 
 
 def test_the_wheel_has_no_leftovers(wheel: list[str]) -> None:

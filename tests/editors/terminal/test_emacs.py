@@ -13,7 +13,7 @@ import pytest
 from e2e.door import GCD, events, fenced
 from editors.conftest import Need, missing
 from editors.terminal.screen import Screen
-from editors.terminal.user import COMMENT, content, no_servers, of, offered, saved, set_up
+from editors.terminal.user import COMMENT, content, no_servers, of, offered, saved, servers, set_up
 from fakes.endpoint import FakeEndpoint, Reply
 from nl2code_server import __version__
 from nl2code_server.cli.editors import shipped
@@ -74,6 +74,7 @@ async def test_seen_accepted_and_logged(
         screen.picture("emacs/accepted", "demo.py - Emacs")
         logged = await events("offered", "shown", "accepted")
         assert {event.suggestion_id for event in logged} == {suggestion}
+        assert len(servers(tmp_path)) == 1
         screen.press("C-x", "C-c")
         screen.wait_end()
     await no_servers(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from e2e.door import GCD, events, fenced
 from editors.conftest import PLACES, Need
 from editors.terminal.screen import Screen
-from editors.terminal.user import COMMENT, no_servers, of, offered, saved, set_up
+from editors.terminal.user import COMMENT, no_servers, of, offered, saved, servers, set_up
 from fakes.endpoint import FakeEndpoint, Reply
 
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(60)]
@@ -71,6 +71,7 @@ async def test_seen_accepted_and_logged(
         screen.picture("neovim/accepted", "demo.py - Neovim")
         logged = await events("offered", "shown", "accepted")
         assert {event.suggestion_id for event in logged} == {suggestion}
+        assert len(servers(tmp_path)) == 1
         screen.type(":qa\n")
         screen.wait_end()
     await no_servers(tmp_path)
@@ -216,3 +217,29 @@ async def test_health(start: Start) -> None:
         screen.wait("server 0.1.0")
         assert "ERROR" not in screen.text() and "WARN" not in screen.text()
         screen.picture("neovim/health", "checkhealth - Neovim")
+
+
+async def test_where_neovim_has_ghost_text_of_its_own_that_is_used(
+    start: Start, endpoint: FakeEndpoint, profile: Path
+) -> None:
+    # What 0.12 brings, as far as it is called; 0.11 has none.
+    stand_in = """
+        vim.lsp.inline_completion = {
+          enable = function(on, filter) vim.b[filter.bufnr].enabled = on end,
+          get = function()
+            vim.api.nvim_put({ "taken" }, "c", false, true)
+            return true
+          end,
+        }
+    """
+    init = profile / ".config" / "nvim" / "init.lua"
+    init.write_text(stand_in + init.read_text(encoding="utf-8"), encoding="utf-8")
+    with start() as screen:
+        ready(screen)
+        screen.type(":lua print(vim.b.enabled)\n")
+        screen.wait("true")
+        screen.press("i")
+        screen.type(COMMENT)
+        screen.press("Tab")
+        screen.wait("taken")
+        assert endpoint.chats == []

@@ -11,7 +11,7 @@ import pytest
 from e2e.door import GCD, events, fenced
 from editors.conftest import Need, missing
 from editors.terminal.screen import Screen
-from editors.terminal.user import COMMENT, no_servers, of, offered, saved, set_up
+from editors.terminal.user import COMMENT, no_servers, of, offered, saved, servers, set_up
 from fakes.endpoint import FakeEndpoint, Reply
 
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(60)]
@@ -61,6 +61,7 @@ async def test_seen_accepted_and_logged(
         screen.picture("vim/accepted", "demo.py - Vim")
         logged = await events("offered", "shown", "accepted")
         assert {event.suggestion_id for event in logged} == {suggestion}
+        assert len(servers(tmp_path)) == 1
         screen.type(":qa\n")
         screen.wait_end()
     await no_servers(tmp_path)
