@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .document import Snapshot
 
@@ -49,14 +50,21 @@ def missing_attributes(before: str, after: str, modules: Iterable[Snapshot]) -> 
     if tree is None:
         return ()
     classes: dict[str, _Class] = {}
-    for one in (*(_tree(module.text) for module in modules), tree):
-        classes |= dict(_classes(one)) if one else {}
+    for module in modules:
+        classes |= _classes_of(module)
+    classes |= dict(_classes(tree))
     known = {name: members for name in classes if (members := _members(name, classes)) is not None}
     if not known:
         return ()
     found = set(_lacking(tree, known))
     old = _tree(before) if found else None
     return tuple(sorted(found - set(_lacking(old, known)) if old else found))
+
+
+@lru_cache(maxsize=96)
+def _classes_of(module: Snapshot) -> Mapping[str, _Class]:
+    tree = _tree(module.text)
+    return dict(_classes(tree)) if tree is not None else {}
 
 
 def _tree(text: str) -> ast.Module | None:

@@ -198,7 +198,7 @@ def _outline(
         text = _within_first("\n".join(lines), budget // 2)
         found[around.start_point.row] = text
         budget -= len(text) + 1
-    there = [one for one in symbols(snapshot.tree) if one.row not in shown and one.row not in found]
+    there = [one for one in symbols(snapshot) if one.row not in shown and one.row not in found]
     named = spoken_of(instruction.text, [one.name for one in there])
     for one in sorted(there, key=lambda one: one.name not in named):
         if placement.place == "stub" and placement.scope == (one.name,):

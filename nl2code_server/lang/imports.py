@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from .syntax import parse
+from .syntax import language, parse
 
 if TYPE_CHECKING:
-    from tree_sitter import Node
+    from tree_sitter import Node, Query
 
     from .document import Snapshot
 
@@ -35,9 +36,10 @@ class Import:
         return self.module.partition(".")[0]
 
 
-def imports(snapshot: Snapshot) -> list[Import]:
+@lru_cache(maxsize=96)
+def imports(snapshot: Snapshot) -> tuple[Import, ...]:
     """Return the imports of a file in order, those inside functions and conditions included."""
-    return list(_imports(snapshot.tree.root_node))
+    return tuple(_imports(snapshot.tree.root_node))
 
 
 def unknown_imports(before: Snapshot, after: Snapshot, known: Collection[str]) -> tuple[str, ...]:
@@ -158,19 +160,32 @@ def _used(name: str, code: str) -> bool:
 
 
 def _imports(root: Node) -> Iterator[Import]:
-    stack = [(root, False)]
-    while stack:
-        node, guarded = stack.pop()
+    from tree_sitter import QueryCursor
+
+    # A query: walking a long file node by node takes a hundred times as long.
+    nodes = QueryCursor(_query()).captures(root).get("found", [])
+    for node in sorted(nodes, key=lambda node: node.start_byte):
+        guarded = _guarded(node)
         if node.type == "import_statement":
             yield from _plain(node, guarded)
-        elif node.type == "import_from_statement":
+        else:
             yield _from(node, guarded)
-        elif node.type not in _LEAVES:
-            guards = guarded or _guards(node)
-            stack.extend((child, guards) for child in reversed(node.named_children))
 
 
-_LEAVES = frozenset({"expression_statement", "comment", "return_statement", "assert_statement", "parameters"})
+@cache
+def _query() -> Query:
+    from tree_sitter import Query
+
+    return Query(language(), "[(import_statement) (import_from_statement)] @found")
+
+
+def _guarded(node: Node) -> bool:
+    around = node.parent
+    while around is not None:
+        if _guards(around):
+            return True
+        around = around.parent
+    return False
 
 
 def _guards(node: Node) -> bool:

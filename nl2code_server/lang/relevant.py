@@ -80,7 +80,7 @@ def pieces(
             elif "*" in members:
                 add(_OF_MODULE, name, symbol)
     for module in others:
-        known = {symbol.name: symbol for symbol in symbols(module.snapshot.tree)}
+        known = {symbol.name: symbol for symbol in symbols(module.snapshot)}
         exact = spoken_of(instruction, module.names)
         for one in module.names:
             if one in known and not any(key[1] == one for key in found):
@@ -133,12 +133,12 @@ def _imported_names(snapshot: Snapshot, modules: Mapping[str, Snapshot]) -> dict
 def _with_reexports(name: str, modules: Mapping[str, Snapshot]) -> dict[str, Symbol]:
     """Return a module's names, those included that it takes from another module of the project: one step, no more."""
     module = modules[name]
-    known = {symbol.name: symbol for symbol in symbols(module.tree)}
+    known = {symbol.name: symbol for symbol in symbols(module)}
     for one in imports(module):
         source = _provider(name, one.module, modules)
         if source is None or not one.names:
             continue
-        theirs = {symbol.name: symbol for symbol in symbols(source.tree)}
+        theirs = {symbol.name: symbol for symbol in symbols(source)}
         for member, bound in one.names:
             if member in theirs and bound == member:
                 known.setdefault(member, theirs[member])

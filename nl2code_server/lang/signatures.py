@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from tree_sitter import Node, Tree
+    from tree_sitter import Node
+
+    from .document import Snapshot
 
 SymbolKind = Literal["function", "class", "constant"]
 
@@ -38,13 +41,14 @@ class Symbol:
     row: int = 0
 
 
-def symbols(tree: Tree) -> list[Symbol]:
+@lru_cache(maxsize=96)
+def symbols(snapshot: Snapshot) -> tuple[Symbol, ...]:
     """Return what a module defines at its top level, in order; of a name defined twice, the first."""
     found: dict[str, Symbol] = {}
-    for node in _statements(tree.root_node):
+    for node in _statements(snapshot.tree.root_node):
         for symbol in _symbols(node):
             found.setdefault(symbol.name, symbol)
-    return list(found.values())
+    return tuple(found.values())
 
 
 def members(definition: Node, *, private: bool = False) -> list[str]:

@@ -17,7 +17,7 @@ from ..lang.ignore import Rule, ignored, rules
 log = logging.getLogger(__name__)
 
 LARGEST = 256 * 1024  # bytes of a file that is read
-_KEPT = 256  # files in memory
+_KEPT = 48  # files in memory
 _IGNORE_FILE = 64 * 1024  # bytes
 _SKIPPED = frozenset({"__pycache__", "site-packages", "node_modules", "venv", "env", "build", "dist"})
 
@@ -46,7 +46,12 @@ class Files:
         """Texts of open editors, which are newer than the disk."""
         self._read: OrderedDict[Path, tuple[tuple[int, int], Snapshot]] = OrderedDict()
         self._rules: dict[Path, tuple[int, tuple[Rule, ...]]] = {}
+        self._in_force: dict[Path, tuple[Rule, ...]] = {}
         self._outer: tuple[tuple[Path, tuple[Rule, ...]], ...] | None = None
+
+    def look_anew(self) -> None:
+        """Take notice of ignore files that have changed since the last time."""
+        self._in_force.clear()
 
     def allowed(self, path: Path) -> bool:
         """Say whether a file may be read. `path` must be resolved."""
@@ -70,9 +75,10 @@ class Files:
             if real in self._read and self._read[real][0] == stamp:
                 self._read.move_to_end(real)
                 return self._read[real][1]
-            if not real.is_file() or stat.st_size > LARGEST:
+            source = self._source(real, stat.st_size)
+            if source is None:
                 return None
-            text = real.read_bytes().decode("utf-8")
+            text = source.decode("utf-8")
         except (OSError, RuntimeError, ValueError):  # ValueError: not UTF-8, or a NUL in the name
             return None
         found = Snapshot.from_text(text, uri=real.as_uri())
@@ -80,6 +86,18 @@ class Files:
         while len(self._read) > _KEPT:
             self._read.popitem(last=False)
         return found
+
+    def source(self, path: Path) -> bytes | None:
+        """Return the text of a file that `walk` gave, without keeping it."""
+        try:
+            if path in self.opened:
+                return self.opened[path].source
+            return self._source(path, path.stat().st_size)
+        except OSError:
+            return None
+
+    def _source(self, path: Path, size: int) -> bytes | None:
+        return path.read_bytes() if size <= LARGEST and path.is_file() else None
 
     def exists(self, path: Path) -> bool:
         """Say whether there is such a file, on disk or in an editor."""
@@ -139,6 +157,11 @@ class Files:
         return self._outer
 
     def _rules_in(self, folder: Path) -> tuple[Rule, ...]:
+        if folder not in self._in_force:
+            self._in_force[folder] = self._newest_rules(folder)
+        return self._in_force[folder]
+
+    def _newest_rules(self, folder: Path) -> tuple[Rule, ...]:
         file = folder / ".gitignore"
         try:
             stamp = file.stat().st_mtime_ns

@@ -59,12 +59,14 @@ class Project:
         self._index: Index | None = None
         self._made = float("-inf")
         self._known: dict[Path, tuple[tuple[int, int], tuple[tuple[str, bool], ...]]] = {}
+        self._roots: dict[Path, Path] = {}
 
     def modules(self, file: Path, snapshot: Snapshot) -> dict[str, Snapshot]:
         """Return the modules that a file imports, by the name in its import statement, then those that these import.
 
         The latter go by their absolute name, and so does what a package's `__init__` takes from its own modules.
         """
+        self._look_anew()
         found: dict[str, Snapshot] = {}
         paths: dict[Path, Snapshot] = {}
         for name, path in self._imported(file, snapshot):
@@ -82,6 +84,7 @@ class Project:
     def index(self) -> Index:
         """Return the public names of the project; what has not changed on disk is not read again."""
         if self._index is None or monotonic() - self._made > FRESH_SECONDS:
+            self._look_anew()
             self._index = self._make_index()
             self._made = monotonic()
         return self._index
@@ -95,6 +98,7 @@ class Project:
         near = {path for _, path in self._imported(file, snapshot)}
         relative = _writes_relative(snapshot)
         tests = _is_test(file)
+        lines: dict[Path, str] = {}
         found = {}
         for name, places in index.names.items():
             outside = [
@@ -103,7 +107,9 @@ class Project:
             here = [path for path in outside if path in near]
             choice = here if here else outside
             if len(choice) == 1 and (here or not well_known(name)):
-                found[name] = f"from {self.import_name(choice[0], file, relative=relative)} import {name}"
+                if choice[0] not in lines:
+                    lines[choice[0]] = self.import_name(choice[0], file, relative=relative)
+                found[name] = f"from {lines[choice[0]]} import {name}"
         sources = self._sources(file)
         for path in self._known:
             if (
@@ -118,7 +124,7 @@ class Project:
     def spoken_of(self, file: Path, snapshot: Snapshot, instruction: str, index: Index) -> list[Module]:
         """Return the modules that a file does not import and an instruction speaks of, by name or in other words."""
         near = {path for _, path in self._imported(file, snapshot)}
-        own = {symbol.name for symbol in symbols(snapshot.tree)}
+        own = {symbol.name for symbol in symbols(snapshot)}
         names = [*sorted(spoken_of(instruction, index.names)), *alluded(instruction, index.by_words)]
         relative, tests = _writes_relative(snapshot), _is_test(file)
         wanted: dict[Path, list[str]] = {}
@@ -135,7 +141,7 @@ class Project:
 
     def import_name(self, path: Path, file: Path, *, relative: bool) -> str:
         """Return the name under which a module is imported in a file."""
-        top = _package_root(file.parent)
+        top = self._package_root(file.parent)
         if relative and top != file.parent and path.is_relative_to(top / file.relative_to(top).parts[0]):
             return _relative_name(path, file)
         return self.module_name(path, file)
@@ -189,11 +195,24 @@ class Project:
     def _sources(self, *files: Path) -> list[Path]:
         """Return the folders that Python would search: that of a file's package, `src`, the workspace."""
         root = self.files.root
-        folders = [_package_root(file.parent) for file in files]
+        folders = [self._package_root(file.parent) for file in files]
         if (root / "src").is_dir() and not (root / "src" / "__init__.py").exists():
             folders.append(root / "src")
         folders.append(root)
         return [one for one in dict.fromkeys(folders) if one.is_relative_to(root)]
+
+    def _look_anew(self) -> None:
+        self.files.look_anew()
+        self._roots.clear()
+
+    def _package_root(self, folder: Path) -> Path:
+        """Return the folder that holds the outermost package around a folder; itself if it is no package."""
+        if folder not in self._roots:
+            root = folder
+            while (root / "__init__.py").is_file() and root.parent != root:
+                root = root.parent
+            self._roots[folder] = root
+        return self._roots[folder]
 
     def _make_index(self) -> Index:
         names: dict[str, list[Defined]] = {}
@@ -209,9 +228,9 @@ class Project:
             opened = path in self.files.opened
             if path in self._known and self._known[path][0] == stamp and not opened:
                 known[path] = self._known[path]
-            elif (module := self.files.snapshot(path)) is not None:
-                left -= len(module.source)
-                known[path] = (stamp if not opened else (0, 0)), tuple(_public(module.source))
+            elif (source := self.files.source(path)) is not None:
+                left -= len(source)
+                known[path] = (stamp if not opened else (0, 0)), tuple(_public(source))
             else:
                 continue
             for name, is_class in known[path][1]:
@@ -239,13 +258,6 @@ def _public(source: bytes) -> Iterator[tuple[str, bool]]:
         if name not in seen:
             seen.add(name)
             yield name, match["kind"] == b"class"
-
-
-def _package_root(folder: Path) -> Path:
-    """Return the folder that holds the outermost package around a folder; itself if it is no package."""
-    while (folder / "__init__.py").is_file() and folder.parent != folder:
-        folder = folder.parent
-    return folder
 
 
 def _relative_name(path: Path, file: Path) -> str:

@@ -88,12 +88,12 @@ def test_unknown_imports() -> None:
 
 def test_imports_as_values() -> None:
     text = "import a.b as c\nfrom ..d import (e as f,\n  g)\nfrom m import *\ndef h():\n    import i.j\n"
-    assert imports(Snapshot.from_text(text)) == [
+    assert imports(Snapshot.from_text(text)) == (
         Import("a.b", (), "c", 0),
         Import("..d", (("e", "f"), ("g", "g")), "", 1),
         Import("m", (("*", "*"),), "", 3),
         Import("i.j", (), "i", 5),
-    ]
+    )
 
 
 def test_members_that_a_module_of_the_project_lacks() -> None:

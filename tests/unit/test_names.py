@@ -179,3 +179,12 @@ def test_a_future_import_goes_first() -> None:
     ):
         ast.parse(inserted(text, "import re", future))
         compile(inserted(text, "import re", future), "<file>", "exec")
+
+
+def test_names_of_the_project_go_before_the_librarys() -> None:
+    project = {"Order": "from shop.models import Order", "date": "from shop.dates import date"}
+    assert missing_imports(["Order", "date", "gcd", "nothing"], "", project) == {
+        "Order": "from shop.models import Order",
+        "date": "from shop.dates import date",
+        "gcd": "from math import gcd",
+    }

@@ -244,11 +244,11 @@ def test_the_index_reads_again_only_what_changed(tmp_path: Path, monkeypatch: py
     (root / "b.py").write_text("B22 = 1")
     read: list[str] = []
 
-    def reading(path: Path) -> Snapshot | None:
+    def reading(path: Path) -> bytes | None:
         read.append(path.name)
-        return Files(root).snapshot(path)
+        return path.read_bytes()
 
-    monkeypatch.setattr(project.files, "snapshot", reading)
+    monkeypatch.setattr(project.files, "source", reading)
     assert set(project.index().names) == {"A1", "B22"}
     assert read == ["b.py"]
 
