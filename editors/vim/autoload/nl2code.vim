@@ -5,6 +5,7 @@ let s:type = 'nl2code'
 let s:ghost = {}
 let s:pending = {}
 let s:asked = {}
+let s:unanswered = {}
 let s:generation = 0
 let s:timer = -1
 let s:dismissed = [0, 0]
@@ -100,7 +101,24 @@ function! s:Received(id, response) abort
     if has_key(a:response, 'id') && has_key(s:asked, a:response.id)
         let l:Then = remove(s:asked, a:response.id)
         call l:Then(a:response)
+    elseif get(a:response, 'method', '') is# 'didChangeStatus' && !get(a:response.params, 'busy')
+        call s:Settled()
     endif
+endfunction
+
+" The server has nothing more to do: ask once more if it could not answer in time.
+function! s:Settled() abort
+    let l:late = s:unanswered
+    let s:unanswered = {}
+
+    if !empty(l:late) && empty(s:ghost) && empty(s:pending) && s:IsPresent(l:late)
+        call s:Request(2, [])
+    endif
+endfunction
+
+function! s:IsPresent(asked) abort
+    return mode() is# 'i' && bufnr('') == a:asked.buffer && b:changedtick == a:asked.tick
+    \   && s:Cursor() == a:asked.cursor
 endfunction
 
 function! s:Ask(id, method, params, Then) abort
@@ -186,6 +204,7 @@ function! s:Changed() abort
     endif
 
     call s:Drop()
+    let s:unanswered = {}
 
     if [bufnr(''), b:changedtick] != s:dismissed
         " Every key in its own request would send the whole file each time: that is how ALE tells changes.
@@ -248,9 +267,12 @@ function! s:Answered(id, response, asked) abort
     let l:result = get(a:response, 'result')
     let l:items = type(l:result) is v:t_dict ? get(l:result, 'items', []) : []
 
-    if mode() isnot# 'i' || bufnr('') != a:asked.buffer || b:changedtick != a:asked.tick
-    \|| s:Cursor() != a:asked.cursor
+    if !s:IsPresent(a:asked)
         return
+    endif
+
+    if empty(l:items)
+        let s:unanswered = a:asked
     endif
 
     let l:all = copy(a:asked.known)

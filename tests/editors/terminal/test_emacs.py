@@ -66,12 +66,12 @@ async def test_seen_accepted_and_logged(
     with start() as screen:
         screen.type(COMMENT)
         screen.wait("return a")
-        screen.picture("emacs/ghost", "demo.py - Emacs")
+        screen.picture("emacs-ghost", "demo.py - Emacs")
         (suggestion,) = await offered()
         screen.press("Tab")
         screen.press("C-x", "C-s")
         await saved(profile / "demo.py", f"{COMMENT}\n{GCD}")
-        screen.picture("emacs/accepted", "demo.py - Emacs")
+        screen.picture("emacs-accepted", "demo.py - Emacs")
         logged = await events("offered", "shown", "accepted")
         assert {event.suggestion_id for event in logged} == {suggestion}
         assert len(servers(tmp_path)) == 1

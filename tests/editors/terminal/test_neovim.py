@@ -62,13 +62,13 @@ async def test_seen_accepted_and_logged(
         screen.type(COMMENT)
         screen.wait("return a")
         assert "def gcd(a, b):" in screen.text()
-        screen.picture("neovim/ghost", "demo.py - Neovim")
+        screen.picture("neovim-ghost", "demo.py - Neovim")
         (suggestion,) = await offered()
         screen.press("Tab")
         screen.press("Escape")
         screen.type(":w\n")
         await saved(profile / "demo.py", ACCEPTED)
-        screen.picture("neovim/accepted", "demo.py - Neovim")
+        screen.picture("neovim-accepted", "demo.py - Neovim")
         logged = await events("offered", "shown", "accepted")
         assert {event.suggestion_id for event in logged} == {suggestion}
         assert len(servers(tmp_path)) == 1
@@ -154,7 +154,7 @@ async def test_next_suggestion(start: Start, endpoint: FakeEndpoint, profile: Pa
         screen.press("i")
         screen.type(COMMENT)
         screen.wait("(1/2)")
-        screen.picture("neovim/alternatives", "demo.py - Neovim")
+        screen.picture("neovim-alternatives", "demo.py - Neovim")
         first, second = await offered(2)
         screen.press("M-]")
         screen.wait("(2/2)")
@@ -208,7 +208,7 @@ async def test_commands(start: Start, endpoint: FakeEndpoint, profile: Path) -> 
         await saved(profile / "demo.py", f"{COMMENT}\n{GCD}")
         screen.type(":Nl2code explain\n")
         screen.wait("gcd(12, 18)")
-        screen.picture("neovim/explain", "demo.py - Neovim")
+        screen.picture("neovim-explain", "demo.py - Neovim")
 
 
 async def test_health(start: Start) -> None:
@@ -216,7 +216,7 @@ async def test_health(start: Start) -> None:
         screen.type(":checkhealth nl2code\n")
         screen.wait("server 0.1.0")
         assert "ERROR" not in screen.text() and "WARN" not in screen.text()
-        screen.picture("neovim/health", "checkhealth - Neovim")
+        screen.picture("neovim-health", "checkhealth - Neovim")
 
 
 async def test_where_neovim_has_ghost_text_of_its_own_that_is_used(

@@ -99,7 +99,7 @@ async def test_seen_accepted_and_logged(name: str, need: Need, profile: Path, tm
     with ExitStack() as screens:
         screen = started(editor, need, profile, "gcd.py", screens)
         screen.wait("def gcd", seconds=WAIT)
-        screen.picture(f"{name}/ghost", f"gcd.py - {name.capitalize()}")
+        screen.picture(name, f"gcd.py - {name.capitalize()}")
         (suggestion,) = await offered()
         screen.press("Tab")
         await events("offered", "shown", "accepted")

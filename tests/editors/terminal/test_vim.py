@@ -52,13 +52,13 @@ async def test_seen_accepted_and_logged(
         screen.press("i")
         screen.type(COMMENT)
         screen.wait("return a")
-        screen.picture("vim/ghost", "demo.py - Vim")
+        screen.picture("vim-ghost", "demo.py - Vim")
         (suggestion,) = await offered()
         screen.press("Tab")
         screen.press("Escape")
         screen.type(":w\n")
         await saved(profile / "demo.py", f"{COMMENT}\n{GCD}")
-        screen.picture("vim/accepted", "demo.py - Vim")
+        screen.picture("vim-accepted", "demo.py - Vim")
         logged = await events("offered", "shown", "accepted")
         assert {event.suggestion_id for event in logged} == {suggestion}
         assert len(servers(tmp_path)) == 1
