@@ -16,7 +16,7 @@ REQUIRED = ("neovim", "emacs", "vscode")
 """Editors that `NL2CODE_REQUIRE_EDITORS=1` does not let be missing. Vim is tested where it is."""
 PLACES = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nl2code-test"
 """Where `install.sh` puts editors that no system package brings."""
-SAID = os.environ.get("NL2CODE_REQUIRE_EDITORS", "") == "1"
+STRICT = os.environ.get("NL2CODE_REQUIRE_EDITORS", "") == "1"
 
 Need = Callable[..., str]
 
@@ -37,7 +37,7 @@ def need() -> Need:
 
 def missing(editor: str, reason: str) -> None:
     """Say that a test cannot run here."""
-    if SAID and editor in REQUIRED:
+    if STRICT and editor in REQUIRED:
         pytest.fail(f"{editor} is required: {reason}")
     pytest.skip(f"{editor}: {reason}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import stat
 import sys
@@ -230,6 +231,15 @@ def test_every_file_of_a_plugin_is_written() -> None:
         folder = shipped(editor)
         there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         assert there == set(recipe(editor, SERVER).files)
+
+
+def test_the_editors_readme_tells_of_all_and_its_links_hold() -> None:
+    folder = Path(__file__).parents[2] / "editors"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text):
+        assert (folder / target).exists(), target
+    named = set(re.findall(r"nl2code setup ([a-z]+)", text))
+    assert named | {"vscode"} == set(RECIPES)
 
 
 # The doctor
