@@ -138,25 +138,25 @@ def _never(snapshot: Snapshot, group: list[syntax.Comment], text: str, *, marked
     """Say why a block can not be an instruction, or nothing. What addresses the tool may look like code."""
     first = group[0]
     if first.row == 0 and first.text.startswith("#!"):
-        return "shebang"
+        return "is a shebang line"
     if _DIRECTIVE.match(first.text) or (first.row < 2 and _CODING.match(first.text)):
-        return "directive"
+        return "is a directive to a program"
     if not first.own_line:
-        return "stands behind code"
+        return "stands behind code: give it a line of its own"
     if first.text.startswith("#:"):
-        return "documents the line below"
+        return "documents the line below, as `#:` says"
     if any(_RULE.match(line) for line in text.split("\n")) or any(
         comment.text.startswith("####") for comment in group
     ):
-        return "section heading"
+        return "is a section heading"
     if not re.search(r"\w", text):
-        return "says nothing"
+        return "says nothing: write what you want"
     if _LICENCE.search(text):
-        return "licence text"
+        return "is licence text"
     if inside := _inside(snapshot, first):
         return inside
     if not marked and len(text) <= _LONGEST_CODE and is_code(text):
-        return "commented-out code"
+        return "is commented-out code: start it with `ai:` if it is a request"
     return ""
 
 
@@ -172,12 +172,12 @@ def _inside(snapshot: Snapshot, comment: syntax.Comment) -> str:
     if parent is None or parent.type in _STATEMENTS:
         return ""
     if parent.type == "decorated_definition":
-        return "stands between decorator and definition"
+        return "stands between decorator and definition: write it above both"
     if parent.type.endswith(("_statement", "_clause", "_definition")) and any(
         child.type == ":" and child.end_byte <= node.start_byte for child in parent.children if node
     ):
         return ""
-    return "stands inside an expression"
+    return "stands inside an expression, where no code can go"
 
 
 def is_code(text: str) -> bool:
@@ -191,6 +191,7 @@ def is_code(text: str) -> bool:
 
 
 _STRINGS = re.compile(r"""("|')(?:\\.|(?!\1).)*\1""")
+_PRINTS = re.compile(r"print\s+(?!\()(?!.*\w \()(\S.*?),?\s*$")  # as Python 2 had it
 _CLAUSE = re.compile(r"(?:else|try|finally)\s*:|(?:elif|except)\b.*:")
 
 
@@ -200,6 +201,8 @@ def _reads_as_code(text: str) -> bool:
         return False
     if _CLAUSE.fullmatch(text.strip()):
         return True
+    if match := _PRINTS.match(text):
+        return _is_value(match[1])
     body = text + ("\n    pass" if text.rstrip().endswith(":") else "")
     try:
         with warnings.catch_warnings():
@@ -223,3 +226,12 @@ def _is_statement(statement: ast.stmt) -> bool:
 
 def _calls(node: ast.expr) -> Iterator[bool]:
     yield from (isinstance(part, ast.Call | ast.Subscript) for part in ast.walk(node))
+
+
+def _is_value(text: str) -> bool:
+    """Tell code from the prose that follows the word `print`."""
+    try:
+        parts = list(ast.walk(ast.parse(f"({text})", mode="eval")))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return any(isinstance(part, ast.Call | ast.Subscript | ast.Attribute | ast.Constant) for part in parts)

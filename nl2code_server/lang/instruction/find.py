@@ -74,7 +74,8 @@ def _of_stub(stub: Stub, mode: Mode, attention: Attention) -> Instruction:
 
 def _of_comment(snapshot: Snapshot, block: Block, mode: Mode, attention: Attention) -> Instruction:
     below, body = ("code", None) if block.never else _below(snapshot, block)
-    fires, reason = judge_comment(block, below, _above(snapshot, block), mode, attention)
+    beneath = _beneath(snapshot, block) if below in ("blank", "code") and not block.never else ""
+    fires, reason = judge_comment(block, below, _above(snapshot, block), mode, attention, beneath=beneath)
     return Instruction(block.kind, block.text, block.start, block.end, fires, reason, body=body)
 
 
@@ -112,3 +113,11 @@ def _above(snapshot: Snapshot, block: Block) -> str:
     """Return the line directly above a block, stripped; empty if it is blank or there is none."""
     row = block.start[0]
     return snapshot.line(row - 1).decode("utf-8", "replace").strip() if row else ""
+
+
+def _beneath(snapshot: Snapshot, block: Block) -> str:
+    """Return the next line of code below a block, stripped; empty if there is none."""
+    for row in range(block.end[0] + 1, len(snapshot.lines)):
+        if syntax.is_code(snapshot.lines[row]):
+            return snapshot.line(row).decode("utf-8", "replace").strip()
+    return ""

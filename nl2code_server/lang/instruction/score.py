@@ -6,10 +6,11 @@ import re
 from typing import Literal
 
 from .comments import Block
+from .echo import echoes
 from .language import length
 from .stubs import Stub
 from .values import Attention, Mode
-from .wording import asks_outright, describes_result, evidence
+from .wording import asks_outright, describes_result, evidence, names_unit
 
 Below = Literal["end", "blank", "dedent", "placeholder", "code"]
 """What stands below a comment: the end of the file, a blank line, the end of its block, a placeholder, code."""
@@ -34,35 +35,60 @@ _PLACES = {
 }
 
 
+_MARK = "start it with `ai:`"
+_MANUAL = "is not taken unasked in manual mode: ask with “Generate code for this comment”"
+_INSIDE = "put the cursor there, or the comment `# ai: …`"
+_UNMARKED = "is not marked, which this mode wants: start it with `ai:`"
+
 _READ = 2000
 """Characters of a comment that are weighed. Nobody asks for code in more, and some patterns are not linear."""
 
 
-def judge_comment(block: Block, below: Below, above: str, mode: Mode, attention: Attention) -> Verdict:
-    """Decide whether a comment block is a request, and why. `above` is the line on top of it, stripped."""
+def judge_comment(
+    block: Block, below: Below, above: str, mode: Mode, attention: Attention, *, beneath: str = ""
+) -> Verdict:
+    """Decide whether a comment block is a request, and why.
+
+    `above` is the line on top of it, `beneath` the next line of code below it, if that is no placeholder.
+    """
     if block.never:
         return False, block.never
     if not block.text:
-        return False, "says nothing"
+        return False, "says nothing: write what you want"
     if attention == "invoked":
         return True, "you asked for it"
     if mode == "manual":
-        return False, "nothing is taken for a request in manual mode"
+        return False, _MANUAL
     if block.kind == "marker":
         return True, "is addressed to the tool"
     if mode == "marker":
-        return False, "is not marked"
+        return False, _UNMARKED
+    text = block.text[:_READ]
     if below == "code":
-        if attention == "cursor" and asks_outright(block.text[:_READ]):
-            return True, "asks for code, and the cursor is at its end"
-        return False, "stands directly above code"
-    weight = evidence(block.text[:_READ]) + _position(below, above)
+        return _judge_above_code(block, text, beneath, attention)
+    weight = evidence(text) + _position(below, above)
     if block.kind == "todo":
         weight -= 0.25
-    enough = _ENOUGH_AT_CURSOR if attention == "cursor" and length(block.text[:_READ]) >= 2 else _ENOUGH
+    echoed = 0.0 if names_unit(text) else min(0.5 * echoes(text, beneath), 1)
+    weight -= echoed / 2 if attention == "cursor" else echoed
+    enough = _ENOUGH_AT_CURSOR if attention == "cursor" and length(text) >= 2 else _ENOUGH
     if weight >= enough:
         return True, f"asks for code {_PLACES[below]}"
-    return False, f"does not read like a request, though {_PLACES[below]}"
+    if weight + echoed >= enough:
+        return False, f"says what the code further down says: {_MARK}"
+    return False, f"reads like a note, though {_PLACES[below]}: say what to write, or {_MARK}"
+
+
+def _judge_above_code(block: Block, text: str, beneath: str, attention: Attention) -> Verdict:
+    """Decide about a comment directly above code: most describe it, so only a plain request may be none of these."""
+    if attention != "cursor" or block.kind == "todo" or not asks_outright(text):
+        return (
+            False,
+            f"stands directly above code, which it may describe: leave an empty line below, or {_MARK}",
+        )
+    if echoes(text, beneath) and not names_unit(text):
+        return False, f"says what the code below it says: {_MARK}"
+    return True, "asks for code, and the cursor is at its end"
 
 
 def _position(below: Below, above: str) -> float:
@@ -83,23 +109,25 @@ def judge_stub(stub: Stub, mode: Mode, attention: Attention) -> Verdict:
     if attention == "invoked":
         return True, "you asked for it"
     if mode == "manual":
-        return False, "nothing is taken for a request in manual mode"
+        return False, _MANUAL
     if any(block.kind == "marker" for block in stub.comments):
         return True, "is addressed to the tool"
     if mode == "marker":
-        return False, "is not marked"
+        return False, _UNMARKED
     if stub.never:
-        return False, stub.never
+        return False, f"{stub.never}: put the comment `# ai: …` into it"
     if stub.hollow:
         return True, "has no body"
     if attention == "cursor":
         return True, "has no body yet"
     if not stub.text:
-        return False, "has a placeholder, but nothing says what it should do"
+        return False, "has a placeholder, but nothing says what it should do: add a docstring or a comment"
     if stub.siblings >= _INTERFACE:
-        return False, "is one of several methods without a body: an interface"
+        return False, f"is one of several methods without a body, like an interface: {_INSIDE}"
     if stub.name.startswith("test") or _MEANT_EMPTY.search(stub.text[:_READ]):
-        return False, "is meant to have no body"
+        return False, f"is meant to have no body, by its name or words: {_INSIDE}"
     text = stub.text[:_READ]
     weight = evidence(text) + _STUB_BONUS + 1.5 * describes_result(text)
-    return (True, "says what it should do") if weight >= _ENOUGH else (False, "does not read like a request")
+    if weight >= _ENOUGH:
+        return True, "says what it should do"
+    return False, f"is described, but does not say what it should do: {_INSIDE}"

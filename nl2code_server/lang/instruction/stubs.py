@@ -203,14 +203,16 @@ def _above(snapshot: Snapshot, start: Point) -> Block | None:
 
 
 def _siblings(outer: Node) -> int:
-    """Count the functions in the same body that only hold a placeholder."""
+    """Count the functions in the same body that hold no more than a docstring or a placeholder."""
     if not outer.parent or outer.parent.type != "block":
         return 1
     count = 0
     for child in outer.parent.named_children:
         body = child.child_by_field_name("body") if child.type == "function_definition" else None
-        statements = [one for one in body.named_children if one.type != "comment"] if body else []
-        count += bool(statements) and (is_placeholder(statements[-1]) and len(statements) < 3)
+        if body is None:
+            continue
+        statements = [one for one in body.named_children if one.type != "comment"]
+        count += all(_is_docstring(one) or is_placeholder(one) for one in statements)
     return count
 
 

@@ -13,12 +13,14 @@ _CHECKS = re.compile(
 _LEAD = re.compile(
     r"""(?:please|now|then|next|first|finally|also|and|let's|let\ us|just|here|step\s*\d+\s*[:.]?|\d+[.)]|[-*•]
     |(?:can|could|would|will)\ you(?:\ please)?|(?:i|we)\ (?:want|need|would\ like)(?:\ you)?(?:\ to)?
-    |help\ me(?:\ to)?
+    |help\ me(?:\ to)?|[a-z]{3,}ly
     |(?:python|pandas|numpy|django|regex|sql|code|function|method|script)\s*[:：-]
     |(?:(?:in|using|with)\ )?
         (?:python\s?3?|pandas|numpy|django|matplotlib|selenium|flask|sqlalchemy|beautifulsoup))[\s,]+""",
     re.VERBOSE | re.IGNORECASE,
 )
+# How steps are told. Requests rarely come in steps.
+_TELLS = re.compile(r"(?:now|then|next|first|finally|also|and|here|step\s*\d+|\d+[.)])\W", re.IGNORECASE)
 _MAKES = re.compile(
     r"""\b(?:write|writing|create|creating|implement|implementing|define|generate|make|build|develop|design|add
     |give\ me|need|want|provide|code|program)\b[^.\n]{0,40}?\b
@@ -30,9 +32,10 @@ _MAKES = re.compile(
 _UNIT = re.compile(
     r"(?:an?\s+)?(?:(?!base|main|abstract|helper|special|sample|dummy|stub|parent)\w+\s+)?"
     r"(?:function|method|class|script|program|decorator|generator|regex|loop)\s+"
-    r"(?:to|that|which|for|returning|taking|computing|called|named)\s",
+    r"(?:\w+\([^()\n]*\)\s+)?(?:to|that|which|for|returning|taking|computing|called|named)\s",
     re.IGNORECASE,
 )
+_SIGNED = re.compile(r"(?:(?:async\s+)?def\s+)?\w+\((?!\))[^()\n]*\)\s*[:：-]\s*(?:\w+\W+){2}\w")
 _QUESTION = re.compile(
     r"(?:\W*(?:in\s+)?python\w*\W+)?(?:how\s+(?:to|do|can|could|would|should)\b|what\s+is\s+the\s+(?:best|easiest|most)\b"
     r"|best\s+way\s+to\b|(?:simple|easy|elegant|fastest|pythonic)\s+way\s+to\b)",
@@ -88,7 +91,12 @@ def asks_outright(text: str) -> bool:
     """Tell whether a text asks for code whatever stands below it: it names what to write, or is a strong request."""
     if foreign(text):
         return bool(_FOREIGN_ASKS.search(text)) and _foreign_evidence(text) >= 2
-    return bool(_MAKES.match(_opening(text))) or evidence(text) >= 2
+    return names_unit(text) or evidence(text) >= 2
+
+
+def names_unit(text: str) -> bool:
+    """Tell whether a text says what is to be written, or shows what it must do: no description of code does."""
+    return bool(_MAKES.match(_opening(text)) or _EXAMPLE.search(text))
 
 
 def _opening(text: str) -> str:
@@ -108,14 +116,15 @@ def evidence(text: str) -> float:
     word = first[0].lower() if first else ""
     rest = opening[len(word) :]
     words = length(text)
+    asked = bool(_QUESTION.match(opening))
     if _MAKES.match(opening):
         score += 2.5
-    elif _QUESTION.match(opening):
-        score += 2 + 0.6 * opening.rstrip().endswith("?")
+    elif asked:
+        score += 2
     elif _CHECKS.match(opening) or _GIVEN.match(opening):
         score += 1.75
-    elif _UNIT.match(opening):
-        score += 1.25
+    elif _UNIT.match(opening) or _SIGNED.match(opening):
+        score += 1.75 if "(" in opening.split("\n")[0] else 1.25
     elif (
         word in VERBS
         and re.match(r"\s+\w|\s*[`'\"(\[]", rest)
@@ -131,9 +140,12 @@ def evidence(text: str) -> float:
     if _EXAMPLE.search(text):
         score += 1.5
     score += min(0.25 * things, 0.75) + min(0.6 * quoted, 1.2)
-    score -= 0.6 * min(len(_NOTES.findall(_QUOTED.sub(" ", text))), 4)
+    if not asked:
+        score -= 0.6 * min(len(_NOTES.findall(_QUOTED.sub(" ", text))), 4)
     if words < 3:
         score -= 1
+    if _TELLS.match(text):
+        score -= 0.5
     if text.endswith(":"):
         score -= 0.5  # announces what stands below
     if "\n" in text and not _MAKES.match(opening) and not _EXAMPLE.search(text):
