@@ -44,7 +44,8 @@ class HouseStyle:
 def house_style(snapshots: Iterable[Snapshot]) -> HouseStyle:
     """Measure the habits of the first file that has functions; the others are its neighbours, nearest first.
 
-    Of a neighbour one function proves nothing. Deferred annotations in the file itself speak for annotations.
+    Of a neighbour one function proves nothing, and its docstrings ask for none here: they cost the model its time.
+    Deferred annotations in the file itself speak for annotations.
     """
     deferred = None
     for snapshot in snapshots:
@@ -52,7 +53,8 @@ def house_style(snapshots: Iterable[Snapshot]) -> HouseStyle:
         own = deferred is None
         deferred = deferred or b"from __future__ import annotations" in snapshot.source
         if functions and (own or len(functions) > 1):
-            return _habits(functions, deferred=deferred)
+            habits = _habits(functions, deferred=deferred)
+            return habits if own else HouseStyle(habits.annotated)
         if own and deferred:
             return HouseStyle(annotated=True)
     return HouseStyle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from nl2code_server.lang.instruction import at
 from nl2code_server.lang.splice import apply
 from nl2code_server.suggest import Job, Outcome
 from nl2code_server.suggest.pipeline import Suggester
+from nl2code_server.suggest.project import Index, Project
 
 MODELS = """\
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ class Item:
 """
 MONEY = 'def format_cents(cents):\n    """Return an amount as people read it."""\n    return f"{cents} EUR"\n'
 COMMENT = "# write a function label(item) that gives the name of an Item and its price, with format_cents\n"
+ANCHORS = Path(__file__).parents[2] / "model" / "nl2code_model" / "evaluate" / "anchors.jsonl"
 ANSWER = 'def label(item):\n    return f"{item.name}: {format_cents(item.price_cents)}"\n```'
 
 
@@ -275,13 +278,13 @@ async def test_what_the_user_made_of_it_is_shown(tmp_path: Path) -> None:
 async def test_a_slow_disk_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nl2code_server.suggest.surroundings.PATIENCE", 0.05)
     write(tmp_path, {"models.py": MODELS})
-    slow = __import__("nl2code_server.suggest.project", fromlist=["Project"]).Project.index
+    slow = Project.index
 
-    def index(self: Any) -> Any:
+    def index(self: Project) -> Index:
         time.sleep(1.5)
         return slow(self)
 
-    monkeypatch.setattr("nl2code_server.suggest.project.Project.index", index)
+    monkeypatch.setattr(Project, "index", index)
     with FakeEndpoint([ANSWER], owned_by="nl2code") as fake:
         async with suggesting(fake, tmp_path) as suggester:
             await suggester.suggest(job(tmp_path, COMMENT))
@@ -289,3 +292,23 @@ async def test_a_slow_disk_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.
             monkeypatch.setattr("nl2code_server.suggest.surroundings.PATIENCE", 20.0)
             await suggester.suggest(job(tmp_path, COMMENT))
             assert "price_cents" in sent(fake)
+
+
+async def test_no_reference_solution_of_a_project_is_refused(tmp_path: Path) -> None:
+    refused = {}
+    tasks = [json.loads(line) for line in ANCHORS.read_text(encoding="utf-8").splitlines()]
+    with FakeEndpoint() as fake:
+        for task in (task for task in tasks if task["project"]):
+            root = tmp_path / task["id"]
+            write(root, task["files"])
+            text = task["files"][task["target"]]
+            snapshot = Snapshot.from_text(text, uri=(root / task["target"]).as_uri())
+            found = at(snapshot, task["line"], attention="invoked")
+            assert found is not None
+            fake.replies = [f"```python\n{task['reference']}\n```"]
+            async with suggesting(fake, root) as suggester:
+                outcome = await suggester.suggest(Job(snapshot, found))
+            checks = outcome.trace.checks[0]
+            if not outcome.suggestions or outcome.suggestions[0].status == "failed":
+                refused[task["id"]] = [check for check in checks if not check.ok]
+    assert refused == {}
