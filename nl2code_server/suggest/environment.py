@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +91,8 @@ def _specifier(values: dict[str, Any]) -> str:
 
 
 def _toml(path: Path) -> dict[str, Any]:
+    import tomllib  # many projects say nothing
+
     try:
         return tomllib.loads(_text(path))
     except tomllib.TOMLDecodeError:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 from ..lang.document import Snapshot
 from ..lang.ignore import Rule, ignored, rules
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 LARGEST = 256 * 1024  # bytes of a file that is read
 _KEPT = 48  # files in memory
 _IGNORE_FILE = 64 * 1024  # bytes
+_DRIVE = re.compile(r"^/(?=[A-Za-z]:/)")  # Windows: `/C:/folder` in a URI
 _SKIPPED = frozenset({"__pycache__", "site-packages", "node_modules", "venv", "env", "build", "dist"})
 
 
@@ -30,7 +31,7 @@ def path_of(uri: str) -> Path | None:
         parts = urlsplit(uri)
         if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
             return None
-        uri = url2pathname(parts.path)
+        uri = _DRIVE.sub("", unquote(parts.path))
     try:
         return Path(uri).resolve()
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL
