@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,12 +29,25 @@ def need() -> Need:
 
     def path_of(editor: str, *programs: str | Path) -> str:
         for program in programs:
-            if found := shutil.which(program):
+            found = shutil.which(program)
+            if found and not (editor == "neovim" and program != "tmux" and too_old(found)):
                 return found
-        missing(editor, f"no {' or '.join(Path(one).name for one in programs)}; see tests/editors/install.sh")
+        missing(
+            editor,
+            f"no {' or '.join(Path(one).name for one in programs)} that will do; see tests/editors/install.sh",
+        )
         raise AssertionError
 
     return path_of
+
+
+def too_old(program: str) -> bool:
+    """Tell whether a program is a Neovim before 0.11, such as Debian's."""
+    shown = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, timeout=20, check=False
+    ).stdout
+    version = re.match(r"NVIM v0\.(\d+)", shown)
+    return version is not None and int(version[1]) < 11
 
 
 def missing(editor: str, reason: str) -> None:
