@@ -58,7 +58,7 @@ def evaluate(
     """Measure the detector in `auto`: false alarms in real files, requests found above an empty place.
 
     Each is counted twice: with nothing pointed at (a whole file is searched), and with the cursor resting at the
-    comment's end, when an editor asks by itself.
+    comment's end, when an editor asks by itself. `raw` are CoNaLa's titles as they were posted.
 
     nl2code eval-detector --satd satd.csv --mbpp mbpp.jsonl --conala conala-train.json --hits 100
     """
@@ -86,10 +86,10 @@ def _sets(
     sets = detect.shipped()
     for path in mbpp or []:
         sets[path.name] = detect.requests(path)
-        sets[f"{path.name}, with an example"] = detect.with_examples(path)
+        sets[f"{path.name} + example"] = detect.with_examples(path)
     for path in conala or []:
         sets[path.name] = detect.requests(path)
-        sets[f"{path.name}, titles as posted"] = detect.requests(path, raw=True)
+        sets[f"{path.name}, raw"] = detect.requests(path, raw=True)
     for path in odex or []:
         sets[path.name] = detect.requests(path)
     return sets
@@ -173,13 +173,13 @@ _ATTENTIONS = {"none": "nothing pointed at", "cursor": "cursor at its end"}
 
 
 def _recall(rows: dict[str, dict[str, Any]]) -> Table:
-    places = list(detect.PLACES)
+    places = [place for place in detect.PLACES if place not in ("module", "code")]
     table = _table(
         "Requests that are found, above an empty place (its own, or in a module) and in other places",
-        "requests", "", "found", *places[1:], "at the cursor", "above code",
+        "set", "requests", "found", *places, "at the cursor", "above code",
     )  # fmt: skip
     for name, row in rows.items():
-        rates = [row["none"]["own"], *(row["none"][place] for place in places[1:])]
+        rates = [row["none"]["own"], *(row["none"][place] for place in places)]
         rates += [row["cursor"]["own"], row["cursor"]["code"]]
         table.add_row(escape(name), str(row["requests"]), *(f"{rate:.1%}" for rate in rates))
     return table
