@@ -77,6 +77,8 @@ def pieces(
                         add(_USED_BY_IMPORTED, name, known[used])
             elif features(symbol.name) & asked:
                 add(_ALLUDED if features(symbol.name) <= asked else _OF_MODULE, name, symbol)
+            elif "\n" in symbol.text and symbol.kind == "constant" and features(symbol.text) & asked:
+                add(_ALLUDED, name, symbol)  # the tables of a database
             elif "*" in members:
                 add(_OF_MODULE, name, symbol)
     for module in others:

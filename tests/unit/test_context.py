@@ -200,6 +200,16 @@ def test_a_budget_is_kept_and_the_head_never_cut(tokens: int) -> None:
     assert rest <= max(0, tokens * 3.2 - found.sizes["head"]) + 8
 
 
+def test_the_tables_that_an_instruction_speaks_of_are_shown() -> None:
+    store = 'SQL = """\nCREATE TABLE notes (\n    id INTEGER\n);\n"""\n\n\ndef connect(): ...\n'
+    snapshot = Snapshot.from_text("from store import connect\n\n# write a function that returns all notes\n")
+    found = at(snapshot, 2)
+    assert found is not None
+    around = Around(modules={"store": Snapshot.from_text(store)})
+    seen = collect(snapshot, found, place(snapshot, found), tokens=400, around=around)
+    assert "CREATE TABLE notes" in seen.project
+
+
 def test_values_of_what_looks_like_a_secret_are_left_out() -> None:
     found = with_project(
         "import money\n\n# write a function that uses API_KEY and RATE, money.show\n", "# write"
