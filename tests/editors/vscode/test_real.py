@@ -78,7 +78,7 @@ def test_comment_ghost_text_tab_file_and_log(editor: Editor, tmp_path: Path) -> 
     window.run("workbench.action.closeSidebar")
     window.press("Control+End")
     window.type(COMMENT)
-    window.wait_for_ghost("def gcd", seconds=240)
+    ask_until_it_comes(window, "def gcd")
     window.wait_for_status("ready")
     _picture(window, "suggestion")
 
@@ -103,6 +103,18 @@ def test_comment_ghost_text_tab_file_and_log(editor: Editor, tmp_path: Path) -> 
     until(lambda: window.count("iframe.webview.ready") > 0, "the preview", seconds=30)
     _picture(window, "explain", settle=2_000)
     window.close()
+
+
+def ask_until_it_comes(window: Window, part: str) -> None:
+    """Wait for ghost text; where the machine is too busy for the server's patience, ask again as a user does."""
+    for _ in range(8):
+        try:
+            window.wait_for_ghost(part, seconds=30)
+        except AssertionError:
+            window.press("Alt+Backslash")
+        else:
+            return
+    raise AssertionError(f"no ghost text with {part!r}, and the status is {window.status()!r}")
 
 
 def _machine(profile: Profile) -> dict[str, object]:
