@@ -21,6 +21,14 @@ URI = "file:///a%20b.py"
 POSITION = {"line": 0, "character": 0}
 
 
+class Deaf:
+    """A listener to documents that does nothing."""
+
+    def opened(self, *_: object) -> None: ...
+    def closed(self, *_: object) -> None: ...
+    def changed(self, *_: object) -> None: ...
+
+
 def make_server() -> LanguageServer:
     """Return a server with handlers of every kind, that answer with what they see."""
     notebooks = types.NotebookDocumentSyncOptions(
@@ -38,7 +46,7 @@ def make_server() -> LanguageServer:
 
     @server.feature(types.INITIALIZE)
     def initialize(ls: LanguageServer, params: types.InitializeParams) -> None:
-        workspace.install(ls)
+        workspace.install(ls, Deaf())
 
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION)
     async def complete(

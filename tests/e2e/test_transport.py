@@ -261,7 +261,9 @@ async def test_changes_and_the_end_are_told() -> None:
         async def close() -> None:
             told.append("closed")
 
-        protocol.on_change = lambda document, changes: told.append((document.version, list(changes)))
+        protocol.on_change = lambda document, changes, before: told.append(
+            (document.version, list(changes), before.text if before else None)
+        )
         protocol.on_close = close
         return server
 
@@ -273,7 +275,11 @@ async def test_changes_and_the_end_are_told() -> None:
         full = {"textDocument": {"uri": URI, "version": 3}, "contentChanges": [{"text": "new"}]}
         client.notify("textDocument/didChange", full)
         assert await client.complete() == "Invoked 3 new"
-    assert told == [(2, [((0, 0, 0, 1), "yy")]), (3, [(None, "new")]), "closed"]
+    assert told == [
+        (2, [((0, 0, 0, 1), "yy")], None),
+        (3, [(None, "new")], "yy = 1\n"),
+        "closed",
+    ]
 
 
 async def test_clients_do_not_know_of_each_other() -> None:
