@@ -6,6 +6,8 @@ import pytest
 
 from nl2code_server.lang.document import Snapshot
 from nl2code_server.lang.instruction import Instruction, at, find
+from nl2code_server.lang.instruction.comments import is_code
+from nl2code_server.lang.instruction.language import foreign
 
 
 def _only(text: str, mode: str = "auto") -> Instruction:
@@ -134,7 +136,8 @@ NEVER = [
 @pytest.mark.parametrize(("text", "reason"), NEVER)
 def test_never(text: str, reason: str) -> None:
     snapshot = Snapshot.from_text(f"{text}\n")
-    assert [(one.fires, one.reason) for one in find(snapshot)] == [(False, reason)]
+    assert [one.fires for one in find(snapshot)] == [False]
+    assert reason in find(snapshot)[0].reason
     row = find(snapshot)[0].start_row
     pointed = at(snapshot, row, attention="invoked")
     assert pointed is not None and not pointed.fires
@@ -302,3 +305,144 @@ def test_line_endings(eol: str) -> None:
 def test_half_typed_elsewhere() -> None:
     text = "def broken(:\n    x = (\n\n# write a function that adds\n\nclass\n"
     assert [one.fires for one in find(Snapshot.from_text(text))] == [True]
+
+
+OTHER_LANGUAGES = [
+    "größten gemeinsamen Teiler zweier Zahlen berechnen",
+    "ordenar una lista de diccionarios por la clave",
+    "schrijf een functie die twee getallen optelt",
+    "napisz funkcję, która sortuje listę",
+    "tulis fungsi untuk menghitung faktorial",
+    "kirjoita funktio joka laskee kahden luvun summan",
+    "scrivi una funzione che inverte una stringa",
+    "viết hàm tính giai thừa",
+    "sorter listen etter alder",
+    "verilen listeyi küçükten büyüğe sırala",
+    "Διάβασε ένα αρχείο και μέτρησε τις λέξεις",
+    "เขียนฟังก์ชันหาค่าเฉลี่ย ของตัวเลข ในรายการ",
+]
+
+
+@pytest.mark.parametrize("text", OTHER_LANGUAGES)
+def test_prose_in_any_language_fires_above_an_empty_place(text: str) -> None:
+    assert foreign(text)
+    assert _only(f"x = 1\n\n# {text}\n\ny = 2\n").fires
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sjoerd Mullender, Jack Jansen, Lars Knudsen",
+        "trailer: '(' [testlist] ')' | '[' subscript ']' | '.' NAME",
+        "ismodule, isclass and ismethod are tested here",
+        "see foo.bar.baz and qux_quux",
+        "Ran out of steam; TO DO: divmod, div, future division",
+    ],
+)
+def test_names_and_grammars_are_no_foreign_prose(text: str) -> None:
+    assert not foreign(text)
+    assert not _only(f"x = 1\n\n# {text}\n\ny = 2\n").fires
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Find all matching objects.", "def findall(elem, path):"),
+        ("Store the result as a tuple", "class ResultStore:"),
+        ("get number of samples", "num_samples = len(rows)"),
+        ("Open socket to server.", "def opensocket(self):"),
+    ],
+)
+def test_what_the_code_below_says_already_is_no_request(text: str, code: str) -> None:
+    body = "\n    return 1" if code.endswith(":") else ""
+    found = find(Snapshot.from_text(f"# {text}\n\n{code}{body}\n"))[0]
+    assert not found.fires
+    assert "says what the code" in found.reason or "reads like a note" in found.reason
+    directly = at(Snapshot.from_text(f"# {text}\n{code}{body}\n"), 0, attention="cursor")
+    assert directly is not None and not directly.fires
+
+
+def test_an_echo_is_what_makes_the_difference() -> None:
+    text = "# Find all matching objects.\n\ndef {}(elem, path):\n    return 1\n"
+    echo, other = (find(Snapshot.from_text(text.format(name)))[0] for name in ("findall", "run"))
+    assert (echo.fires, other.fires) == (False, True)
+    assert "says what the code further down says" in echo.reason
+
+
+def test_what_names_the_unit_is_a_request_whatever_stands_below() -> None:
+    text = "# write a function that finds all rows of a table\n\ndef find_rows(table):\n    return 1\n"
+    assert find(Snapshot.from_text(text))[0].fires
+
+
+def test_the_cursor_in_an_empty_place_counts_more_than_a_word_in_common() -> None:
+    text = "def f(items):\n    # total price of the cart with tax\n\n    return total\n"
+    found = at(Snapshot.from_text(text), 2, attention="cursor")
+    assert found is not None and found.fires
+
+
+@pytest.mark.parametrize("text", ["TODO: add index to xls file", "FIXME: write a function to do this"])
+def test_todo_directly_above_code_waits_for_a_command(text: str) -> None:
+    snapshot = Snapshot.from_text(f"# {text}\nx = 1\n")
+    rests = at(snapshot, 0, attention="cursor")
+    asks = at(snapshot, 0, attention="invoked")
+    assert rests is not None and not rests.fires
+    assert asks is not None and asks.fires
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a function purge(rows, limit) that drops old rows",
+        "pay(order): mark the order as paid and return the receipt",
+        "def mean(xs): average of the numbers",
+        "recursively delete all empty folders",
+        "How can I split a string in Python?",
+    ],
+)
+def test_requests_by_signature_adverb_and_question(text: str) -> None:
+    assert _only(f"x = 1\n\n# {text}\n\ny = 2\n").fires
+
+
+@pytest.mark.parametrize(
+    "text", ["3. Calculate the path", "Next, compile the source", "Step 2: load the rows"]
+)
+def test_steps_tell_and_do_not_ask(text: str) -> None:
+    assert not _only(f"x = 1\n\n# {text}\n\ny = 2\n").fires
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("print name, self.first[name].keys()", True),
+        ('print "using asymp"', True),
+        ("print 'hello' twice", False),
+        ("print numbers, sorted", False),
+        ("print the numbers (sorted)", False),
+        ("print backslash", False),
+    ],
+)
+def test_print_as_python_2_had_it_is_code(text: str, code: bool) -> None:
+    assert is_code(text) == code
+
+
+REFUSED = [
+    "# users\n\nx = 1\n",
+    "# sort the list\nx = 1\n",
+    "# Find all matching objects.\n\ndef findall():\n    return 1\n",
+    'def f():\n    """The default."""\n    pass\n',
+    "class A:\n    def a(self): ...\n    def b(self): ...\n    def c(self): ...  # it\n",
+]
+
+
+@pytest.mark.parametrize("text", [*REFUSED, "# x = compute(1)\n"])
+def test_a_decision_against_says_how_to_ask(text: str) -> None:
+    refused = [one for one in find(Snapshot.from_text(text)) if not one.fires]
+    assert refused
+    for one in refused:
+        assert "ai:" in one.reason or "add a docstring" in one.reason
+
+
+@pytest.mark.parametrize("text", REFUSED)
+@pytest.mark.parametrize(("mode", "hint"), [("marker", "`ai:`"), ("manual", "Generate code")])
+def test_a_mode_that_refuses_says_how_to_ask(text: str, mode: str, hint: str) -> None:
+    assert all(hint in one.reason for one in find(Snapshot.from_text(text), mode))  # type: ignore[arg-type]

@@ -114,3 +114,16 @@ def test_comments_of_a_stub_are_not_listed_again() -> None:
 def test_a_blank_line_parts_a_comment_from_the_definition_below() -> None:
     found = find(Snapshot.from_text("# sort the list\n\ndef f():\n    pass\n"))
     assert [one.kind for one in found] == ["comment", "stub"]
+
+
+def test_methods_with_nothing_but_a_docstring_make_an_interface_too() -> None:
+    methods = [
+        f'    def {name}(self):\n        """Return the {name} of the file."""\n        pass\n\n'
+        for name in ("head", "body")
+    ]
+    hollow = '    def tail(self):\n        """Return the tail of the file."""\n\n    x = 1\n'
+    text = "class Reader:\n" + "".join(methods)
+    assert [one.fires for one in find(Snapshot.from_text(text))] == [True, True]
+    assert [one.fires for one in find(Snapshot.from_text(text + hollow))] == [False] * 3
+    pointed = at(Snapshot.from_text(text + hollow), 1, attention="cursor")
+    assert pointed is not None and pointed.fires
