@@ -396,6 +396,8 @@ def test_todo_directly_above_code_waits_for_a_command(text: str) -> None:
         "pay(order): mark the order as paid and return the receipt",
         "def mean(xs): average of the numbers",
         "recursively delete all empty folders",
+        "multiply two matrices",
+        "apply a function to each row",
         "How can I split a string in Python?",
     ],
 )

@@ -13,7 +13,7 @@ _CHECKS = re.compile(
 _LEAD = re.compile(
     r"""(?:please|now|then|next|first|finally|also|and|let's|let\ us|just|here|step\s*\d+\s*[:.]?|\d+[.)]|[-*•]
     |(?:can|could|would|will)\ you(?:\ please)?|(?:i|we)\ (?:want|need|would\ like)(?:\ you)?(?:\ to)?
-    |help\ me(?:\ to)?|[a-z]{3,}ly
+    |help\ me(?:\ to)?|(?!(?:app|multip|rep|supp|on|fami|assemb|po|f|compi)ly\b)[a-z]{3,}ly
     |(?:python|pandas|numpy|django|regex|sql|code|function|method|script)\s*[:：-]
     |(?:(?:in|using|with)\ )?
         (?:python\s?3?|pandas|numpy|django|matplotlib|selenium|flask|sqlalchemy|beautifulsoup))[\s,]+""",
