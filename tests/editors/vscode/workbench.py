@@ -259,7 +259,7 @@ def running(rig: Rig, profile: Profile, browser: Browser, *packages: Path) -> It
         "HOME": str(folder / "home"),
         "PATH": f"{rig.node.parent}{os.pathsep}{os.environ['PATH']}",
         "NL2CODE_HOME": str(profile.home),
-        "NL2CODE_PROBES": str(folder / "probes"),
+        "EDITOR_PROBES": str(folder / "probes"),
     }
     places = ["--user-data-dir", str(folder / "data"), "--extensions-dir", str(folder / "extensions")]
     program = [str(rig.node), str(rig.code_server), *places]

@@ -20,7 +20,7 @@ exports.activate = (context) => {
   });
   server.listen(0, '127.0.0.1', () => {
     const name = basename(vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? 'none');
-    writeFileSync(join(process.env.NL2CODE_PROBES, name), JSON.stringify({ port: server.address().port, pid: process.pid }));
+    writeFileSync(join(process.env.EDITOR_PROBES, name), JSON.stringify({ port: server.address().port, pid: process.pid }));
   });
   context.subscriptions.push({ dispose: () => server.close() });
 };
