@@ -257,7 +257,7 @@ def test_functions_of_the_user_s_own_history(tmp_path: Path) -> None:
     _git(tmp_path, "init", "-q", ".")
     _git(tmp_path, "config", "user.email", "u@x.org")
     (tmp_path / "a.py").write_text(
-        'import math\n\n\ndef area(r):\n    """Return the area of a circle with radius r."""\n    return math.pi * r * r\n'
+        'from math import pi\n\n\ndef area(r):\n    """Return the area of a circle of radius r."""\n    return 3 * r * r\n'
     )
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor" / "b.py").write_text(
@@ -277,7 +277,7 @@ def test_functions_of_the_user_s_own_history(tmp_path: Path) -> None:
     _git(tmp_path, "commit", "-qam", "three", "--author", "Other <other@x.org>")
     rows = rows_from(tmp_path)
     assert [(row.asked.instruction, row.code.split("(")[0], row.source) for row in rows] == [
-        ("Return the area of a circle with radius r.", "def area", "repository"),
+        ("Return the area of a circle of radius r.", "def area", "repository"),
         ("count the words of a text", "def words", "repository"),
     ]
     shown = rows[1].asked.messages[-1][1]
@@ -287,7 +287,7 @@ def test_functions_of_the_user_s_own_history(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="cannot be read|does not say who"):
+    with pytest.raises(Exception, match=r"cannot be read|does not say who"):
         rows_from(tmp_path / "nowhere")
 
 

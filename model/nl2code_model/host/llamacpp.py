@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ FIRST_SLICE, SMALLEST_SLICE, LARGEST_SLICE = 128, 64, 2048  # tokens
 BACKOFF = (0.0, 1.0, 5.0, 15.0, 30.0)
 """Seconds before the next start, by deaths in a row without an answer between."""
 DEATHS_UNTIL_REFUSAL = 3
+ADAPTER = "adapter.gguf"
+"""What an adapter's folder must hold for this engine."""
 
 
 class LlamaCpp:
@@ -51,7 +54,6 @@ class LlamaCpp:
     name = "llamacpp"
     parallel = 1
     prefill = True
-    adapter = ""
 
     def __init__(self, located: Located, *, threads: int, context: int = 0) -> None:
         header = check(located)
@@ -65,6 +67,12 @@ class LlamaCpp:
         control = header.control_tokens
         self._chatml = {chat.START, chat.END} <= control.keys() and chat.START in header.chat_template
         self._load = Load(self.model, located.path, self.context, SLOTS, threads)
+        self.adapter = ""
+        """The adapter in force."""
+        self._turn = asyncio.Lock()
+        """Held by the answer under way."""
+        self._changing = asyncio.Lock()
+        """Held by whoever puts another child in place."""
         self._slots = Slots(SLOTS, self.context)
         self._slice = FIRST_SLICE
         self._child: Child | None = None
@@ -103,9 +111,24 @@ class LlamaCpp:
         """Return the tokens that a chat comes to."""
         return await self._encode(await self._ready(), generation)
 
-    async def use_adapter(self, name: str, folder: Path | None) -> None:  # noqa: ARG002
-        """Refuse: llama.cpp takes adapters when it starts."""
-        raise HostError("the llamacpp engine cannot change adapters while it runs", "use --engine torch")
+    async def use_adapter(self, name: str, folder: Path | None) -> None:
+        """Put a LoRA adapter in force, or none; raise `HostError` and keep the one before if it cannot be used.
+
+        llama.cpp takes adapters when it starts: another child is loaded beside the one that answers, and takes its
+        place after the answer under way.
+        """
+        path = folder / ADAPTER if folder else None
+        if path and not path.is_file():
+            raise HostError(f"the adapter {folder} has no {ADAPTER}", "use --engine torch, or tune again")
+        load = replace(self._load, adapter=path)
+        async with self._changing:
+            child = await Child.start(load)
+            async with self._turn:
+                before = self._child
+                self._load, self.adapter = load, name if folder else ""
+                await self._take(child)
+            if before:
+                await before.end()
 
     async def metrics(self) -> str:
         """Return the child's own figures."""
@@ -119,11 +142,19 @@ class LlamaCpp:
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Chunk | Usage, None]:
         """Answer a chat: its candidates one after the other, on one evaluation of the prompt."""
-        if generation.adapter:
+        if generation.adapter and generation.adapter != self.adapter:
             raise AdapterUnknown(
-                f"this engine has no adapter {generation.adapter!r}", "ask for the model itself"
+                f"the adapter {generation.adapter!r} is not in force", f"in force is {self.adapter or 'none'}"
             )
-        http = await self._ready()
+        async with self._turn:
+            answer = self._answer(generation, await self._ready())
+            async with contextlib.aclosing(answer) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def _answer(
+        self, generation: Generation, http: httpx2.AsyncClient
+    ) -> AsyncGenerator[Chunk | Usage, None]:
         try:
             prompt = await self._encode(http, generation)
             room = self.context - len(prompt)
@@ -286,6 +317,10 @@ class LlamaCpp:
         if _identity(self._located.path) != before:
             await child.end()
             raise EngineFailed(f"{self._located.path} was replaced while it was loaded", "start it again")
+        await self._take(child)
+
+    async def _take(self, child: Child) -> None:
+        """Put a child that is ready in the place of the one before."""
         if self._http:
             await self._http.aclose()
         # llama.cpp closes a connection after a stream without saying so: none is used twice.
@@ -303,9 +338,11 @@ class LlamaCpp:
 
     async def _supervise(self) -> None:
         """Start the child again whenever it ends, later and later if it does nothing else."""
-        while self._child:
-            ending = await self._child.ended()
-            await self._child.end()
+        while child := self._child:
+            ending = await child.ended()
+            await child.end()
+            if child is not self._child:  # another has taken its place
+                continue
             self._up.clear()
             self._failure = f"llama.cpp {ending}"
             self._deaths += 1
@@ -313,8 +350,10 @@ class LlamaCpp:
                 await asyncio.sleep(BACKOFF[min(self._deaths, len(BACKOFF)) - 1])
                 try:
                     await asyncio.to_thread(check, self._located)
-                    await self._launch()
-                    self.counts.restarts += 1
+                    async with self._changing:
+                        if not self._up.is_set():
+                            await self._launch()
+                            self.counts.restarts += 1
                 except (Nl2CodeError, OSError) as error:
                     self._deaths += 1
                     self._failure = str(error)

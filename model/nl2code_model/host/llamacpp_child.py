@@ -35,6 +35,10 @@ def main() -> None:
     params.sse_ping_interval = 1
     # The host keeps track of what each slot holds; a second cache would only take memory (8 GiB by default).
     params.cache_ram_mib = 0
+    if asked["adapter"]:
+        adapter = xllamacpp.CommonAdapterLoraInfo()
+        adapter.path, adapter.scale = asked["adapter"], 1.0
+        params.lora_adapters = [adapter]
     server = xllamacpp.Server(params)
     print("READY", json.dumps({"url": server.listening_address}), flush=True)
     sys.stdin.read()

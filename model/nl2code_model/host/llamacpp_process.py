@@ -34,6 +34,8 @@ class Load:
     context: int
     slots: int
     threads: int
+    adapter: Path | None = None
+    """A LoRA adapter as GGUF."""
 
 
 class Child:
@@ -79,6 +81,7 @@ class Child:
             "context": load.context,
             "slots": load.slots,
             "threads": load.threads,
+            "adapter": str(load.adapter or ""),
             "key": self.key,
         }
         assert self._process.stdin and self._process.stdout

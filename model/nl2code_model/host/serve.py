@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import signal
@@ -21,9 +22,12 @@ from nl2code_server.errors import ConfigError, HostError
 from nl2code_server.platform import lock, paths, physical_cores
 
 from ..models.catalog import is_file_name, locate
+from ..tune.registry import Registry
 from .app import Host
 from .engine import Engine
 from .guard import LOOPBACK_NAMES
+
+log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 32
 LOCK_TIMEOUT = 1.0
@@ -140,6 +144,7 @@ async def _run(
 
     try:
         await engine.start()
+        await _use_promoted(engine)
         # uvicorn raises a signal again once it has closed down: by then it has done its work.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
@@ -161,6 +166,16 @@ async def _run(
     finally:
         runtime.remove(key, record.pid)
         await engine.stop()
+
+
+async def _use_promoted(engine: Engine) -> None:
+    """Serve the tuned adapter that was promoted for this model, if there is one and it can be used."""
+    registry = Registry(engine.model)
+    try:
+        if version := registry.current():
+            await engine.use_adapter(version.name, version.folder)
+    except HostError as error:
+        log.warning("the promoted adapter is not used: %s", error)
 
 
 class _Server(uvicorn.Server):

@@ -7,11 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import cast, get_args
 
 from nl2code_server.feedback.events import CandidateRow, EventRow, RequestRow
 from nl2code_server.feedback.store import Record
 from nl2code_server.feedback.tracker import normalised
-from nl2code_server.lang.unit import Frame, extract
+from nl2code_server.lang.placement import Place
+from nl2code_server.lang.prompt import FENCE
+from nl2code_server.lang.unit import extract
 
 from .recipe import Cuts
 from .rows import Asked, Pair, Row
@@ -83,6 +86,7 @@ def asked_of(request: RequestRow) -> Asked:
         depth=depth if isinstance(depth, int) else 0,
         instruction=request.instruction,
         kind=request.kind,
+        place=_place(request, prefill),
         group=request.file_id,
         project=request.project_id,
         time=request.time,
@@ -103,21 +107,21 @@ def _judge(record: Record, cuts: Cuts, seed: int, found: Labels) -> None:
         if not fate.candidate.text:
             fate.why = "nothing was made of it"
             continue
-        fate.row = _row(asked, record.request, fate, cuts, seed, found)
+        fate.row = _row(asked, fate, cuts, seed, found)
         if fate.row:
             found.rows.append(fate.row)
             found.judged += 1
-    found.pairs += _pairs(asked, record.request, fates, cuts)
-    found.spare += _spare(asked, record.request, fates)
+    found.pairs += _pairs(asked, fates, cuts)
+    found.spare += _spare(asked, fates)
     found.skipped.update(fate.why for fate in fates if fate.row is None and fate.why)
 
 
-def _row(asked: Asked, request: RequestRow, fate: _Fate, cuts: Cuts, seed: int, found: Labels) -> Row | None:
+def _row(asked: Asked, fate: _Fate, cuts: Cuts, seed: int, found: Labels) -> Row | None:
     """Give one suggestion its label, or say why it gets none."""
     candidate = fate.candidate
-    shown = _code(asked, request, candidate)
+    shown = _code(asked, candidate)
     if fate.has("accepted"):
-        return _accepted(asked, request, fate, shown, cuts, found)
+        return _accepted(asked, fate, shown, cuts, found)
     instead = fate.last("instead")
     if instead and instead.final_text and fate.has("rejected", "dismissed", "ignored"):
         if (instead.kept_ratio or 0.0) >= cuts.instead:
@@ -135,9 +139,7 @@ def _row(asked: Asked, request: RequestRow, fate: _Fate, cuts: Cuts, seed: int, 
     return None
 
 
-def _accepted(
-    asked: Asked, request: RequestRow, fate: _Fate, shown: str, cuts: Cuts, found: Labels
-) -> Row | None:
+def _accepted(asked: Asked, fate: _Fate, shown: str, cuts: Cuts, found: Labels) -> Row | None:
     candidate, kept = fate.candidate, fate.last("kept")
     complete = candidate.finish_reason not in CUT_OFF
     if kept is None or kept.kept_ratio is None:
@@ -153,7 +155,7 @@ def _accepted(
         fate.why = "rewritten"
         return None
     final = normalised(kept.final_text)
-    imports = _imports(asked, _frame(asked, request), candidate)
+    imports = _imports(asked, candidate)
     return _made(asked, candidate, _joined(imports, final), "edited", desirable=True, learn=True)
 
 
@@ -165,10 +167,10 @@ def _made(
     )
 
 
-def _pairs(asked: Asked, request: RequestRow, fates: Sequence[_Fate], cuts: Cuts) -> list[Pair]:
+def _pairs(asked: Asked, fates: Sequence[_Fate], cuts: Cuts) -> list[Pair]:
     """Return who was preferred to whom among the answers to one request."""
     made = [
-        (fate.row.code, _code(asked, request, fate.candidate), fate.row.source)
+        (fate.row.code, _code(asked, fate.candidate), fate.row.source)
         for fate in fates
         if fate.row and fate.row.source in ("edited", "instead")
     ]
@@ -181,8 +183,8 @@ def _pairs(asked: Asked, request: RequestRow, fates: Sequence[_Fate], cuts: Cuts
         for other in fates:
             passed_over = other.seen(cuts) and (other.row is None or not other.row.desirable)
             if other is not better and other.candidate.text and passed_over and not other.has("accepted"):
-                made.append((_text(better), _code(asked, request, other.candidate), "sibling"))
-    made += _by_verdict(asked, request, fates)
+                made.append((_text(better), _code(asked, other.candidate), "sibling"))
+    made += _by_verdict(asked, fates)
     unique = {
         (chosen, rejected): source
         for chosen, rejected, source in reversed(made)
@@ -194,7 +196,7 @@ def _pairs(asked: Asked, request: RequestRow, fates: Sequence[_Fate], cuts: Cuts
     ]
 
 
-def _by_verdict(asked: Asked, request: RequestRow, fates: Sequence[_Fate]) -> list[tuple[str, str, str]]:
+def _by_verdict(asked: Asked, fates: Sequence[_Fate]) -> list[tuple[str, str, str]]:
     """Prefer what passes the user's example to what fails it: the first that passes, to each that fails."""
     passing = [
         fate
@@ -213,16 +215,16 @@ def _by_verdict(asked: Asked, request: RequestRow, fates: Sequence[_Fate]) -> li
     if not passing:
         return []
     kept = next((fate for fate in passing if fate.row), passing[0])
-    chosen = _text(kept) if kept.row else _code(asked, request, kept.candidate)
-    return [(chosen, _code(asked, request, fate.candidate), "verifier") for fate in failing]
+    chosen = _text(kept) if kept.row else _code(asked, kept.candidate)
+    return [(chosen, _code(asked, fate.candidate), "verifier") for fate in failing]
 
 
-def _spare(asked: Asked, request: RequestRow, fates: Sequence[_Fate]) -> list[Row]:
+def _spare(asked: Asked, fates: Sequence[_Fate]) -> list[Row]:
     taken = [fate.row.code for fate in fates if fate.row and fate.row.desirable]
     if not taken:
         return []
     codes = {
-        _code(asked, request, fate.candidate): fate.candidate
+        _code(asked, fate.candidate): fate.candidate
         for fate in fates
         if fate.row is None and not fate.events and fate.candidate.status == "verified"
     }
@@ -238,19 +240,20 @@ def _text(fate: _Fate) -> str:
     return fate.row.code
 
 
-def _code(asked: Asked, request: RequestRow, candidate: CandidateRow) -> str:
+def _code(asked: Asked, candidate: CandidateRow) -> str:
     """Return what was offered, with the imports that the model wrote for it."""
-    return _joined(_imports(asked, _frame(asked, request), candidate), candidate.text)
+    return _joined(_imports(asked, candidate), candidate.text)
 
 
-def _frame(asked: Asked, request: RequestRow) -> Frame:
+def _place(request: RequestRow, prefill: str) -> Place:
     told = request.context.get("place")
-    place = told if told in ("module", "class", "body", "stub") else ("body" if asked.head else "module")
-    return Frame(asked.instruction, place, (), asked.head, asked.depth)
+    if told in get_args(Place):
+        return cast("Place", told)
+    return "body" if prefill.removeprefix(FENCE) else "module"
 
 
-def _imports(asked: Asked, frame: Frame, candidate: CandidateRow) -> tuple[str, ...]:
-    unit = extract(candidate.raw, frame, prefilled=bool(asked.prefill)) if candidate.raw else None
+def _imports(asked: Asked, candidate: CandidateRow) -> tuple[str, ...]:
+    unit = extract(candidate.raw, asked.frame, prefilled=bool(asked.prefill)) if candidate.raw else None
     return tuple(line for line in unit.imports if line not in candidate.text) if unit else ()
 
 

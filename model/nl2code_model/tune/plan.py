@@ -52,7 +52,7 @@ def steps(data: Dataset, recipe: Recipe) -> list[Step]:
 
 def missing(data: Dataset, recipe: Recipe) -> list[str]:
     """Say what must come before anything is trained; nothing if it can be."""
-    least, counts = recipe.least, data.counts()
+    least = recipe.least
     found = []
     there = data.labels.judged + sum(row.source == REPOSITORY for row in (*data.learn, *data.held_out))
     if there < least.judged:

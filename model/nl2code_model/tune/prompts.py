@@ -34,6 +34,7 @@ class Situation:
             depth=self.prompt.frame.depth,
             instruction=self.instruction.text,
             kind=self.instruction.kind,
+            place=self.placement.place,
             group=group,
             time=time,
         )
@@ -53,5 +54,5 @@ def situation(
     if found is None:
         return None
     placement = place(snapshot, found)
-    context = collect(snapshot, found, placement, tokens=tokens, **({"around": around} if around else {}))
+    context = collect(snapshot, found, placement, tokens=tokens, around=around)
     return Situation(snapshot, found, placement, build(found.text, placement, context))

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from nl2code_server.lang.placement import Place
 from nl2code_server.lang.prompt import FENCE, defuse
 from nl2code_server.lang.reindent import reindent
+from nl2code_server.lang.unit import Frame
 
 CLOSE = "\n```"
 
@@ -27,12 +29,18 @@ class Asked:
     """Spaces in front of the answer's first line."""
     instruction: str = ""
     kind: str = "comment"
+    place: Place = "module"
     group: str = ""
     """File that the request was made in, under its keyed hash."""
     project: str = ""
     time: float = 0.0
     model: str = ""
     adapter: str = ""
+
+    @property
+    def frame(self) -> Frame:
+        """What serving knows of the answer before it comes."""
+        return Frame(self.instruction, self.place, (), self.head, self.depth)
 
     @property
     def head(self) -> str:
@@ -74,13 +82,6 @@ class Pair:
     rejected: str
     source: str
     """`edited`, `instead`, `sibling` (seen and passed over, or turned down), `verifier`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """What was left out, and how many of it."""
-
-    counts: Mapping[str, int]
 
 
 def fingerprint(value: Any) -> str:
