@@ -33,11 +33,9 @@ _PLACES = {
     "dedent": "at the end of its block",
     "placeholder": "above a placeholder",
 }
-
-
-_MARK = "start it with `ai:`"
+_MARK = "start it with `ai:` to ask for code"
 _MANUAL = "is not taken unasked in manual mode: ask with “Generate code for this comment”"
-_INSIDE = "put the cursor there, or the comment `# ai: …`"
+_INSIDE = "put the cursor into it, or write `# ai: …` there"
 _UNMARKED = "is not marked, which this mode wants: start it with `ai:`"
 
 _READ = 2000
@@ -82,10 +80,7 @@ def judge_comment(
 def _judge_above_code(block: Block, text: str, beneath: str, attention: Attention) -> Verdict:
     """Decide about a comment directly above code: most describe it, so only a plain request may be none of these."""
     if attention != "cursor" or block.kind == "todo" or not asks_outright(text):
-        return (
-            False,
-            f"stands directly above code, which it may describe: leave an empty line below, or {_MARK}",
-        )
+        return False, f"stands directly above code, and may describe it: leave a line free below, or {_MARK}"
     if echoes(text, beneath) and not names_unit(text):
         return False, f"says what the code below it says: {_MARK}"
     return True, "asks for code, and the cursor is at its end"
@@ -115,7 +110,7 @@ def judge_stub(stub: Stub, mode: Mode, attention: Attention) -> Verdict:
     if mode == "marker":
         return False, _UNMARKED
     if stub.never:
-        return False, f"{stub.never}: put the comment `# ai: …` into it"
+        return False, f"{stub.never}: write `# ai: …` into it to ask for code"
     if stub.hollow:
         return True, "has no body"
     if attention == "cursor":
