@@ -24,6 +24,7 @@ from ..lang.document import Snapshot
 from ..suggest import Job, Outcome, Suggestion
 from ..suggest.pipeline import Suggester
 from ..suggest.verdict import grounds
+from ..suggest.warn import told
 
 errors = Console(stderr=True, highlight=False)
 
@@ -121,6 +122,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
                     for run in suggestion.examples
                 ],
                 "imports": list(suggestion.imports),
+                "warnings": list(told(suggestion)),
             }
             for suggestion in outcome.suggestions
         ],

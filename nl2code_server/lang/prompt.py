@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from .context import Context
+from .hidden import without_hidden
 from .placement import Place, Placement
 from .style import DocstringForm
 from .unit import Frame
@@ -80,8 +81,11 @@ class Prompt:
 
 
 def defuse(text: str) -> str:
-    """Replace what a model family would read as a control token by a look-alike (`restore` maps it back)."""
-    return _CONTROL.sub(lambda match: _DEFUSED[match[0]], text)
+    """Replace what a model family would read as a control token by a look-alike (`restore` maps it back).
+
+    What a reader does not see goes first: hidden text must not speak to the model, nor hide such a token.
+    """
+    return _CONTROL.sub(lambda match: _DEFUSED[match[0]], without_hidden(text))
 
 
 def restore(text: str) -> str:

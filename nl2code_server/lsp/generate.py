@@ -9,6 +9,7 @@ from ..lang.document import Snapshot
 from ..lang.instruction import Instruction, Mode, at
 from ..suggest import Job, Outcome, Suggestion
 from ..suggest.verdict import verdict
+from ..suggest.warn import risks
 from . import workspace
 from .anchor import moved
 from .convert import to_workspace_edit
@@ -17,6 +18,8 @@ from .progress import progress_bar
 from .server import Server
 
 _APPLY_SECONDS = 60.0
+_CONSENT_SECONDS = 300.0
+_YES, _NO = "Put it in", "Leave it"
 
 
 class NothingToApply(Nl2CodeError):
@@ -64,6 +67,27 @@ def offer(ls: Server, uri: str, outcome: Outcome, suggestion: Suggestion) -> Off
     made = ls.session.offers.put(Offer(fitted, uri, snapshot))
     ls.session.event("offered", made)
     return made
+
+
+async def agreed(ls: Server, suggestion: Suggestion) -> None:
+    """Show what is risky about code that is about to be put in; raise `NothingToApply` if it is not wanted then.
+
+    An editor that cannot ask shows a warning. Ask before `offer`: the text may change meanwhile.
+    """
+    careful = risks(suggestion)
+    if not careful:
+        return
+    if not ls.session.client.asks:
+        ls.warn(f"nl2code: look at this code before you run it: {careful}")
+        return
+    params = lsp.ShowMessageRequestParams(
+        type=lsp.MessageType.Warning,
+        message=f"nl2code: look at this code first: {careful}",
+        actions=[lsp.MessageActionItem(title=_YES), lsp.MessageActionItem(title=_NO)],
+    )
+    answer = await ls.ask(lsp.WINDOW_SHOW_MESSAGE_REQUEST, params, seconds=_CONSENT_SECONDS)
+    if answer is None or answer.title != _YES:
+        raise NothingToApply(f"It was not put in: {careful}")
 
 
 async def apply(ls: Server, made: Offer) -> None:

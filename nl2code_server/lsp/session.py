@@ -150,7 +150,7 @@ class Session:
                 outcome.seconds,
                 outcome.tokens,
             )
-            ends = Report(State.READY)
+            ends = Report(State.READY, _careful(outcome))
             if outcome.failure is not None:
                 ends = Report(State.PROBLEM, outcome.failure.message, outcome.failure.fix)
         except ModelMissing as missing:
@@ -339,6 +339,14 @@ class Session:
             self.board.end(task, Report(State.PROBLEM, error.message, error.fix))
         else:
             log.error("background work failed", exc_info=error)
+
+
+def _careful(outcome: Outcome) -> str:
+    """Return what the status says of the best suggestion: grey text shows the code and no word about it."""
+    from ..suggest.warn import risks
+
+    careful = risks(outcome.suggestions[0]) if outcome.suggestions else ""
+    return f"look at this code first: {careful}" if careful else ""
 
 
 def _nothing(job: Job, reason: str) -> Outcome:

@@ -58,6 +58,8 @@ class Job:
     """Modules of the project that the file imports, by the name that its import statement gives (`shop.prices`,
     `.helpers`), as they are in open editors, else on disk; then those that these import, by their absolute name."""
     known: Known = Known()
+    accepted: tuple[str, ...] = ()
+    """Code accepted before that the model is shown."""
 
 
 @dataclass(frozen=True, slots=True)

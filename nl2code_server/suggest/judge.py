@@ -12,6 +12,7 @@ from ..lang import Edit
 from ..lang.attributes import missing_attributes
 from ..lang.document import Snapshot
 from ..lang.examples import Example, find_examples
+from ..lang.hidden import visible
 from ..lang.imports import missing_members, needed, unknown_imports
 from ..lang.names import insert_imports, missing_imports, undefined
 from ..lang.placement import Placement
@@ -20,7 +21,7 @@ from ..lang.splice import apply, splice
 from ..lang.unit import Frame, Unit, extract
 from ..lang.validate import Check, validate
 from ..lang.versions import too_new, written
-from . import ExampleRun, Job, Status
+from . import ExampleRun, Job, Status, warn
 from .generate import Answer
 from .normal_form import normal_form
 from .program import runnable
@@ -33,7 +34,7 @@ _ONE_AT_A_TIME = threading.Lock()
 _NOT_RUN = Check("examples", True, "running examples is switched off")
 
 # A candidate that fails one of these is offered on request alone, marked failed.
-_SOFT = ("names", "imports", "python", "duplicate", "examples")
+_SOFT = ("names", "imports", "python", "duplicate", "examples", *warn.SOFT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +140,20 @@ def _in_file(job: Job, placement: Placement, bare: Candidate, unit: Unit, commen
 def _checked(job: Job, placement: Placement, bare: Candidate, unit: Unit, comment: str) -> Candidate:
     snapshot = job.snapshot
     before = snapshot.text
-    code = conform(unit.code, job.known.quotes)
+    code = visible(conform(unit.code, job.known.quotes))
     edits = edits_for(job, placement, code, (), comment=comment)
     missing = missing_imports(undefined(before, apply(snapshot, edits)), code, job.known.definitions)
-    own = needed(unit.imports, code, job.known.definitions, job.known.importable)
+    own = needed(tuple(map(visible, unit.imports)), code, job.known.definitions, job.known.importable)
     imports = _new_lines(before, (*own, *missing.values()))
     edits = edits_for(job, placement, code, imports, comment=comment)
     unknown = undefined(before, apply(snapshot, edits))
     unknown += missing_attributes(before, apply(snapshot, edits), job.modules.values())
+    after = snapshot.edited(edits)
     checks = (
         *validate(snapshot, edits, placement),
         Check("names", not unknown, f"not defined: {', '.join(unknown)}" if unknown else ""),
-        *_suits_project(job, snapshot.edited(edits)),
+        *_suits_project(job, after),
+        *warn.warnings_of(job, placement, after, code, imports, "\n".join([*unit.imports, unit.code])),
     )
     return replace(bare, code=code, imports=imports, edits=edits, checks=checks)
 

@@ -114,7 +114,8 @@ class Surroundings:
             accepted=accepted or (),
             python=near.python if near else None,
         )
-        return replace(job, modules=modules, known=known), around
+        shown = tuple(one.code for one in around.accepted)
+        return replace(job, modules=modules, known=known, accepted=shown), around
 
     # --- in threads -----------------------------------------------------------------------------------------------
 

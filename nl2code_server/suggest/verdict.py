@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import Suggestion
+from .warn import told
 
 _CALLS = 2
 _LONGEST = 80  # characters of a value
@@ -16,7 +17,14 @@ def verdict(suggestion: Suggestion) -> str:
 
 
 def grounds(suggestion: Suggestion) -> str:
-    """Say what the verdict rests on."""
+    """Say what the verdict rests on, and what to look at before taking it."""
+    rest, careful = _rests_on(suggestion), "; ".join(told(suggestion))
+    if not careful or careful == rest:
+        return rest
+    return f"{rest}; careful, {careful}"
+
+
+def _rests_on(suggestion: Suggestion) -> str:
     if suggestion.status == "verified":
         calls = [f"{run.call} gave {_short(run.got)}" for run in suggestion.examples]
         more = [f"{len(calls) - _CALLS} more hold"] if len(calls) > _CALLS else []

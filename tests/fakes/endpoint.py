@@ -227,6 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: dict[str, Any]) -> None:
         fake = self.server.fake
+        self.path = re.sub(r"^http://[^/]+", "", self.path)  # what a client sends to a proxy
         headers = {name.lower(): value for name, value in self.headers.items()}
         recorded = Recorded(self.command, self.path, headers, body)
         fake.requests.append(recorded)

@@ -17,7 +17,7 @@ from ...lang.instruction import Attention, Mode, at
 from ...suggest.verdict import verdict
 from .. import workspace
 from ..convert import part, to_workspace_edit
-from ..generate import make, offer
+from ..generate import agreed, make, offer
 from ..progress import CancelledByUser
 from ..server import Server
 
@@ -60,6 +60,7 @@ async def resolve(ls: Server, action: lsp.CodeAction) -> lsp.CodeAction:
     uri, line, fresh = _parts(data)
     try:
         outcome = await make(ls, uri, line, surface="action", fresh=fresh)
+        await agreed(ls, outcome.suggestions[0])
         made = offer(ls, uri, outcome, outcome.suggestions[0])
     except CancelledByUser as error:
         raise JsonRpcRequestCancelled(str(error)) from None

@@ -22,10 +22,11 @@ from ...lang.document import Snapshot
 from ...suggest import Outcome, Suggestion
 from ...suggest.explain import explain
 from ...suggest.verdict import verdict
+from ...suggest.warn import told
 from .. import workspace
 from ..anchor import drift, moved_instruction
 from ..convert import to_workspace_edit
-from ..generate import NothingToApply, apply, make, offer
+from ..generate import NothingToApply, agreed, apply, make, offer
 from ..offers import Offer
 from ..progress import CancelledByUser
 from ..server import NoAnswer, Server
@@ -79,6 +80,7 @@ async def generate(ls: Server, uri: str, line: int, fresh: bool = False) -> Resu
     """Generate the code for the instruction at a line (from 0) and put it into the file."""
     try:
         outcome = await make(ls, uri, line, surface="command", fresh=fresh)
+        await agreed(ls, outcome.suggestions[0])
         made = offer(ls, uri, outcome, outcome.suggestions[0])
         await apply(ls, made)
     except CancelledByUser as error:
@@ -255,4 +257,5 @@ def _as_json(suggestion: Suggestion) -> Result:
         "verdict": verdict(suggestion),
         "examples": [asdict(run) for run in suggestion.examples],
         "imports": list(suggestion.imports),
+        "warnings": list(told(suggestion)),
     }
