@@ -3,7 +3,6 @@
 import * as vscode from 'vscode';
 
 const SCHEME = 'nl2code';
-const PREVIEW = 'markdown.showPreviewToSide';
 
 export class Documents implements vscode.TextDocumentContentProvider {
   private readonly changed = new vscode.EventEmitter<vscode.Uri>();
@@ -18,14 +17,10 @@ export class Documents implements vscode.TextDocumentContentProvider {
     return this.texts.get(uri.path) ?? '';
   }
 
-  /** Show Markdown, as a preview where there is one. */
-  async open(title: string, text: string): Promise<void> {
+  async open(title: string, markdown: string): Promise<void> {
     const uri = vscode.Uri.from({ scheme: SCHEME, path: `${title}.md` });
-    this.texts.set(uri.path, text);
+    this.texts.set(uri.path, markdown);
     this.changed.fire(uri);
-    const previews = (await vscode.commands.getCommands()).includes(PREVIEW);
-    await (previews
-      ? vscode.commands.executeCommand(PREVIEW, uri)
-      : vscode.window.showTextDocument(uri, { preview: true, viewColumn: vscode.ViewColumn.Beside }));
+    await vscode.window.showTextDocument(uri, { preview: true, viewColumn: vscode.ViewColumn.Beside });
   }
 }
