@@ -89,7 +89,8 @@ def _run_dry(candidates: Sequence[Candidate]) -> bool:
 def lead_for(snapshot: Snapshot, instruction: str, frame: Frame, examples: Iterable[Example]) -> str:
     """Return how the code must begin for its examples to find what they call; empty if that cannot be told.
 
-    The model then cannot choose another name, nor talk before it writes.
+    The model then cannot choose another name, nor talk before it writes. The bracket is left to it: the tokens that
+    it knows join the bracket with the first parameter.
     """
     if frame.place == "stub" or _DECORATED.search(instruction):
         return ""
@@ -98,7 +99,7 @@ def lead_for(snapshot: Snapshot, instruction: str, frame: Frame, examples: Itera
     if len(unknown) != 1:
         return ""
     name = unknown[0]
-    opening = f"class {name}" if name[0].isupper() else f"{_define(instruction)} {name}("
+    opening = f"class {name}" if name[0].isupper() else f"{_define(instruction)} {name}"
     return " " * frame.depth + opening
 
 

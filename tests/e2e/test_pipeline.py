@@ -244,7 +244,7 @@ async def test_wrong_answers_lead_to_a_repair_that_is_told_what_is_wrong() -> No
     assert [message["role"] for message in repair] == ["system", "user", "assistant", "user", "assistant"]
     assert "return a * b" in repair[2]["content"]
     assert "`gcd(12, 18)` must give `6`, not end in `216`" in repair[3]["content"]
-    assert repair[4]["content"].endswith("def gcd(")
+    assert repair[4]["content"].endswith("def gcd")
     assert [found.status for found in outcome.suggestions] == ["verified", "failed", "failed"]
     assert [stage for stage, _ in outcome.trace.stages if "(" in stage] == [
         "trying again (2)",
