@@ -120,9 +120,13 @@ def load(
     editor: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """Resolve the settings: file, then editor, environment, flags. A bad value is named and left out."""
+    """Resolve the settings: file, then editor, environment, flags. A bad value is named and left out.
+
+    A key is for the endpoint that was in force where the key was set; another one named later does not get it.
+    """
     values: dict[str, Any] = {}
     sources = dict.fromkeys(SETTINGS, "default")
+    key_for = ""
     file_values, problems = _read_file()
     layers: tuple[tuple[str, Mapping[str, Any]], ...] = (
         ("file", file_values),
@@ -137,6 +141,14 @@ def load(
                 sources[name] = source
             except ConfigError as error:
                 problems.append(str(error))
+        if sources["api_key"] == source:
+            key_for = values.get("endpoint", "")
+    if values.get("api_key") and key_for and _origin(key_for) != _origin(values["endpoint"]):
+        values["api_key"] = ""
+        problems.append(
+            f"{_where(sources['endpoint'], 'endpoint')} names another server than the one that "
+            f"{_where(sources['api_key'], 'api_key')} is for, so the key is not sent; give its own key beside it"
+        )
     return Loaded(replace(Settings(), **values), tuple(problems), sources)
 
 
@@ -194,6 +206,12 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
     near = difflib.get_close_matches(word.lower().replace("-", "_"), known, n=1)
     return f"did you mean {near[0]}?" if near else ""
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port: what a key is bound to."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _with_scheme(text: str) -> str:

@@ -276,3 +276,23 @@ def test_every_setting_says_what_it_is_and_takes() -> None:
         assert allowed(setting)
         if setting.metadata["choices"]:
             assert setting.default in setting.metadata["choices"]
+
+
+def test_a_key_is_for_the_endpoint_that_it_was_set_for() -> None:
+    write_file('endpoint = "https://models.example/v1"\napi_key = "key-of-the-file"')
+    assert load().settings.api_key == "key-of-the-file"
+    same = load(environ={"NL2CODE_ENDPOINT": "https://models.example:443/other/v1"})
+    assert same.settings.api_key == "key-of-the-file"
+    for other in ("http://models.example/v1", "https://models.example:8443/v1", "https://evil.example/v1"):
+        for asked in ({"environ": {"NL2CODE_ENDPOINT": other}}, {"flags": {"endpoint": other}}):
+            loaded = load(**asked)  # type: ignore[arg-type]
+            assert (loaded.settings.endpoint, loaded.settings.api_key) == (other, "")
+            assert "so the key is not sent" in loaded.problems[0]
+            assert "key-of-the-file" not in str(loaded.problems)
+    own = load(environ={"NL2CODE_ENDPOINT": "https://evil.example/v1", "NL2CODE_API_KEY": "another"})
+    assert (own.settings.api_key, own.problems) == ("another", ())
+
+
+def test_a_key_without_an_endpoint_goes_to_the_one_that_is_named() -> None:
+    loaded = load(environ={"NL2CODE_API_KEY": "k1"}, flags={"endpoint": "https://models.example/v1"})
+    assert (loaded.settings.api_key, loaded.problems) == ("k1", ())
