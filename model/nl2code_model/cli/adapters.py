@@ -49,7 +49,7 @@ def list_(model: Model = None, json_: Json = False) -> None:
     for one in versions:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.manifest.get("made", 0)))
         data = one.manifest.get("data", {})
-        passed = {True: "passed", False: "refused"}.get(one.manifest.get("gate_passed"), "-")
+        passed = "passed" if one.manifest.get("gate_passed") else "refused"
         table.add_row(
             "*" if one.current else "", one.name, made, f"{data.get('judged', '?')} verdicts", passed
         )

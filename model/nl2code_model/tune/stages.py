@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset
+from datasets import Dataset  # type: ignore[import-untyped]
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainingArguments, TrainerCallback
-from trl import DPOConfig, KTOConfig, SFTConfig
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.kto_config import KTOConfig
+from trl.trainer.sft_config import SFTConfig
 
 from .recipe import Stage, Training
 from .trainers import Learner, MixedDPO, MixedKTO, PlainLearner
@@ -26,6 +28,7 @@ def trainer_for(
 ) -> Any:  # fmt: skip
     """Return the trainer of a stage that goes on from the adapter `before`, or begins a fresh one."""
     model: Any = loaded.model
+    policy: Any
     if before is None:
         policy = get_peft_model(model, _lora(training, seq2seq=loaded.encoder_decoder))
     else:
@@ -122,11 +125,18 @@ class Progress(TrainerCallback):
         self._path = path
         self._began = (0, 0.0)
 
-    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Remember where this process began."""
         self._began = (state.global_step, time.monotonic())
 
-    def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: Any = None,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
         """Tell step, loss and the seconds left, by the steps of this process."""
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return

@@ -15,7 +15,9 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import Seq2SeqTrainer, Trainer
 from transformers.trainer import TRAINER_STATE_NAME
-from trl import DPOTrainer, KTOTrainer, SFTTrainer
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.kto_trainer import KTOTrainer
+from trl.trainer.sft_trainer import SFTTrainer
 
 from nl2code_server.errors import HostError
 
@@ -127,7 +129,7 @@ class MixedKTO(SafeCheckpoints, KTOTrainer):
             seen["made"] = made = model(*arguments, **named)  # the policy's own call comes last
             return made
 
-        feedback = super()._compute_loss(watched, inputs, False)
+        feedback = super()._compute_loss(watched, inputs, False)  # type: ignore[no-untyped-call]
         logprobs = seen["made"].log_probs[:, -(inputs["input_ids"].size(1) - 1) :]
         taught = inputs["completion_mask"][:, 1:].bool() & inputs["label"].bool()[:, None]
         supervised = -(logprobs * taught).sum() / taught.sum().clamp(min=1)

@@ -1,0 +1,127 @@
+"""The gate: what serves and what was tuned answer the same prompts, and only what is better may serve."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nl2code_server.feedback.events import CandidateRow
+from nl2code_server.feedback.tracker import similarity
+from nl2code_server.lang.context import Around
+from nl2code_server.lang.document import Snapshot
+
+from ..evaluate import tasks
+from ..evaluate.isolate import Isolation
+from ..evaluate.judging import Judge
+from ..evaluate.tasks import Anchor
+from ..evaluate.transplant import Case, case
+from ..host.engine import Engine
+from .clean import parses
+from .compare import Score, Verdict, judge
+from .prompts import situation
+from .recipe import GateLimits
+from .rows import Asked, Row
+from .speak import Said, answers
+
+MAX_TOKENS = 256
+REPLAYED = 3
+"""One task in so many is for replay, the others for the gate: nothing is judged by what it was trained on."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A task of our own set as a request."""
+
+    task: Anchor
+    case: Case
+    asked: Asked
+
+
+def own_tasks(*, for_replay: bool, limit: int = 0) -> list[Asking]:
+    """Return the tasks of one side, as the product would ask about them; `limit` takes the first so many."""
+    found = []
+    for task in tasks.read():
+        assert isinstance(task, Anchor)
+        drawn = hashlib.sha256(task.id.encode()).digest()[0] % REPLAYED == 0
+        if drawn is for_replay and (made := asking(task)):
+            found.append(made)
+    return found[:limit] if limit else found
+
+
+def asking(task: Anchor) -> Asking | None:
+    """Return a task as a request, with the modules of its project around it."""
+    made = case(task)
+    modules = {
+        path.removesuffix(".py").replace("/", "."): Snapshot.from_text(text, uri=f"file:///{path}")
+        for path, text in task.files.items()
+        if path != task.target and path.endswith(".py")
+    }
+    found = situation(
+        made.text,
+        made.line,
+        uri=f"file:///{task.target}",
+        around=Around(modules=modules) if modules else None,
+    )
+    return Asking(task, made, found.asked(task.id)) if found else None
+
+
+async def compare(
+    engine: Engine,
+    before: tuple[str, Path | None],
+    after: tuple[str, Path],
+    held_out: Sequence[Row],
+    limits: GateLimits,
+    *,
+    task_limit: int = 0,
+    max_tokens: int = MAX_TOKENS,
+    tell: Tell = lambda _: None,
+) -> Verdict:
+    """Ask both, by name and folder of their adapters, and judge. What was turned down is no example of anything."""
+    wanted = [row for row in held_out if row.desirable]
+    ours = own_tasks(for_replay=False, limit=task_limit)
+    requests = [*(row.asked for row in wanted), *(one.asked for one in ours)]
+    scores: list[tuple[list[Score], list[Score]]] = []
+    for what, (name, folder) in (("what serves", before), ("the new adapter", after)):
+        await engine.use_adapter(name if folder else "", folder)
+
+        def told(done: int, what: str = what) -> None:
+            tell(f"asking {what}: {done} of {len(requests)}")
+
+        said = await answers(engine, requests, max_tokens=max_tokens, tell=told)
+        held = [_likeness(row, one) for row, one in zip(wanted, said, strict=False)]
+        scores.append((held, _tested(ours, said[len(wanted) :])))
+    (held_before, tasks_before), (held_after, tasks_after) = scores
+    return judge((held_before, held_after), (tasks_before, tasks_after), limits)
+
+
+def _likeness(row: Row, said: Said) -> Score:
+    return _score(row.id, similarity(said.code, row.code) if said.code else 0.0, row.asked, said)
+
+
+def _tested(ours: Sequence[Asking], said: Sequence[Said]) -> list[Score]:
+    with Isolation() as isolation:
+        return [
+            _score(one.task.id, float(passes(one, answer, isolation)), one.asked, answer)
+            for one, answer in zip(ours, said, strict=True)
+        ]
+
+
+def passes(one: Asking, said: Said, isolation: Isolation) -> bool:
+    """Run the tests of a task on an answer, behind walls."""
+    if not said.code:
+        return False
+    row = CandidateRow(
+        candidate_id="c", request_id="r", choice_index=0, rank=0, n_candidates=1, raw=said.raw, text=said.code,
+        status="valid",
+    )  # fmt: skip
+    judged = Judge(one.case, isolation)
+    return judged.file(judged.accepted(row)).passed
+
+
+def _score(id: str, value: float, asked: Asked, said: Said) -> Score:
+    whole = bool(said.code) and parses(said.code, asked.head, asked.depth)
+    return Score(id, value, whole, len(said.code), said.repeated, asked.kind)
