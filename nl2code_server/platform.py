@@ -244,6 +244,23 @@ def lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, max(5, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
+def confine(memory: int) -> None:
+    """Take from this process what computing does not need: files to write, core dumps, boundless memory.
+
+    `memory` is in bytes of address space. Windows has none of these limits, macOS does not hold the last.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limits = ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, 256))
+    for limit, most in (*limits, (resource.RLIMIT_AS, memory)):
+        _, hard = resource.getrlimit(limit)
+        value = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with suppress(ValueError, OSError):  # what a system does not have
+            resource.setrlimit(limit, (value, value))
+
+
 def free_bytes(path: Path) -> int:
     """Return the free space on the disk where `path` (absolute) is, or would be made."""
     import shutil

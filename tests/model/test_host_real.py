@@ -6,6 +6,7 @@ import ast
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 from nl2code_model.host import chat
 from nl2code_model.host.engine import Chunk, EngineFailed, Generation, Message, PromptTooLong, Usage
 from nl2code_model.host.llamacpp import LlamaCpp
+from nl2code_model.host.llamacpp_process import Child, Load
 from nl2code_model.models.catalog import Located, locate
 from nl2code_server.endpoint.runtime import Record
 
@@ -84,6 +86,10 @@ def child_of(process: subprocess.Popen[str]) -> int:
     )
     (pid,) = found.stdout.split()
     return int(pid)
+
+
+def about(pid: int | None, name: str) -> str:
+    return Path(f"/proc/{pid}/{name}").read_text()
 
 
 def chat_of(text: str, **fields: Any) -> Generation:
@@ -297,3 +303,34 @@ async def test_the_stream_of_an_engine_ends_each_candidate_once(engine: LlamaCpp
     usage = pieces[-1]
     assert isinstance(usage, Usage)
     assert usage.completion_tokens == sum(chunk.tokens for chunk in chunks)
+
+
+async def test_the_child_loads_the_file_that_was_checked_within_limits_and_without_keys(
+    smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model.gguf"
+    shutil.copyfile(smollm2, model)
+    monkeypatch.setenv("SOME_API_KEY", "of-the-user")
+    begin = Child.start
+
+    async def replaced(load: Load, descriptor: int) -> Child:
+        model.unlink()
+        model.write_bytes(b"GGUF of somebody else")
+        return await begin(load, descriptor)
+
+    monkeypatch.setattr(Child, "start", replaced)
+    engine = LlamaCpp(Located("model", model, None), threads=1)
+    await engine.start()
+    try:
+        assert [piece async for piece in engine.generate(chat_of("hi", max_tokens=4))]
+        limits = about(engine.child_pid, "limits")
+        for line in (
+            r"Max file size +0 ",
+            r"Max core file size +0 ",
+            r"Max open files +256 ",
+            r"Max address space +\d",
+        ):
+            assert re.search(line, limits), limits
+        assert "SOME_API_KEY" not in about(engine.child_pid, "environ")
+    finally:
+        await engine.stop()

@@ -90,7 +90,7 @@ def test_a_file_is_hashed_once_and_again_when_it_changes(
     located = Located("tiny", model.path, model)
     check(located)
     with monkeypatch.context() as patch:
-        patch.setattr("nl2code_model.models.verify.sha256_of", None)
+        patch.setattr("nl2code_model.models.verify._sha256", None)
         check(located)
     model.path.write_bytes(content[:-1] + b"!")
     os.utime(model.path, ns=(1, 1))
@@ -99,6 +99,32 @@ def test_a_file_is_hashed_once_and_again_when_it_changes(
     model.path.write_bytes(content[:-1])
     with pytest.raises(ModelFileError, match="bytes"):
         verify(model, model.path)
+
+
+def test_what_is_open_is_what_is_checked_whatever_the_path_names_by_then(tmp_path: Path) -> None:
+    good, bad = gguf({"general.architecture": "tiny"}), gguf({"general.architecture": "evil"})
+    assert len(good) == len(bad)
+    digest = hashlib.sha256(good).hexdigest()
+    model = Model("tiny", "tiny.gguf", len(good), digest, "MIT", "", "", auto=False, sources=())
+    model.path.parent.mkdir(parents=True)
+    located = Located("tiny", model.path, model)
+
+    def put(content: bytes) -> None:
+        beside = tmp_path / "beside"
+        beside.write_bytes(content)
+        beside.replace(model.path)
+
+    put(good)
+    with model.path.open("rb") as file:
+        put(bad)
+        assert check(located, file).architecture == "tiny"
+    with pytest.raises(ModelFileError, match="sha256"):
+        check(located)
+    with model.path.open("rb") as file:
+        put(good)
+        check(located)
+        with pytest.raises(ModelFileError, match="sha256"):
+            check(located, file)
 
 
 # --- headers ---

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx2
 
-from nl2code_server.errors import HostError, Nl2CodeError
+from nl2code_server.errors import HostError, ModelFileError, Nl2CodeError
 
 from ..models.catalog import Located
-from ..models.verify import check
+from ..models.verify import check, identity
 from . import chat
 from .engine import (
     AdapterUnknown,
@@ -30,8 +30,12 @@ from .engine import (
 from .llamacpp_process import Child, Load
 from .slots import Slots
 from .stops import StopFilter
+from .warming import Warmth
 
 SLOTS = 2
+"""Prompts kept for the next request that begins alike."""
+CANDIDATES = 4
+"""Candidates made at once. They share the prompt, and each step reads the weights once for all of them."""
 DEFAULT_CONTEXT = 8192
 STALL_TIMEOUT = 60.0
 """Seconds without a token, or for one slice of a prompt, after which the child counts as hung."""
@@ -40,6 +44,8 @@ START_TIMEOUT = 60.0
 METRICS_TIMEOUT = 5.0
 SLICE_SECONDS = 0.75
 """A client that goes away during its prompt is noticed between slices."""
+WARM_SLICE_SECONDS = 0.25
+"""The same while nobody waits: whoever comes then should not wait for long."""
 FIRST_SLICE, SMALLEST_SLICE, LARGEST_SLICE = 128, 64, 2048  # tokens
 BACKOFF = (0.0, 1.0, 5.0, 15.0, 30.0)
 """Seconds before the next start, by deaths in a row without an answer between."""
@@ -56,7 +62,9 @@ class LlamaCpp:
     prefill = True
 
     def __init__(self, located: Located, *, threads: int, context: int = 0) -> None:
-        header = check(located)
+        with _opened(located) as file:
+            header = check(located, file)
+            self._checked = identity(file)
         self._located = located
         self.model = located.id
         self.context = min(context or DEFAULT_CONTEXT, header.context or DEFAULT_CONTEXT)
@@ -66,15 +74,18 @@ class LlamaCpp:
         self._system = located.entry.system if located.entry else ""
         control = header.control_tokens
         self._chatml = {chat.START, chat.END} <= control.keys() and chat.START in header.chat_template
-        self._load = Load(self.model, located.path, self.context, SLOTS, threads)
+        self._load = Load(self.model, located.path, self.context, SLOTS + CANDIDATES - 1, threads)
         self.adapter = ""
         """The adapter in force."""
         self._turn = asyncio.Lock()
         """Held by the answer under way."""
         self._changing = asyncio.Lock()
         """Held by whoever puts another child in place."""
-        self._slots = Slots(SLOTS, self.context)
-        self._slice = FIRST_SLICE
+        # llama.cpp makes further candidates in its first free slots: prompts are kept in the last ones.
+        self._slots = Slots(SLOTS, self.context, first=CANDIDATES - 1)
+        self._warmth = Warmth(self.counts)
+        self._prompt_speed = 0.0
+        """Tokens a second; 0 until it was measured."""
         self._child: Child | None = None
         self._http: httpx2.AsyncClient | None = None
         self._up = asyncio.Event()
@@ -122,7 +133,7 @@ class LlamaCpp:
             raise HostError(f"the adapter {folder} has no {ADAPTER}", "use --engine torch, or tune again")
         load = replace(self._load, adapter=path)
         async with self._changing:
-            child = await Child.start(load)
+            child = await self._loaded(load)
             async with self._turn:
                 before = self._child
                 self._load, self.adapter = load, name if folder else ""
@@ -152,27 +163,51 @@ class LlamaCpp:
                 async for chunk in chunks:
                     yield chunk
 
+    async def warm(self, generation: Generation) -> None:
+        """Evaluate a prompt, in short slices."""
+        async with self._turn:
+            http = await self._ready()
+            with self._watched():
+                prompt = await self._encode(http, generation)
+                if len(prompt) >= self.context:
+                    raise PromptTooLong(len(prompt), self.context)
+                slot, held = self._slots.choose(prompt)
+                done = held
+                try:
+                    while done < len(prompt):
+                        done, _ = await self._step(http, prompt, slot, done, WARM_SLICE_SECONDS)
+                finally:
+                    self._warmth.warmed(prompt[:done], held)
+
     async def _answer(
         self, generation: Generation, http: httpx2.AsyncClient
     ) -> AsyncGenerator[Chunk | Usage, None]:
-        try:
+        with self._watched():
             prompt = await self._encode(http, generation)
             room = self.context - len(prompt)
             if room < 1:
                 raise PromptTooLong(len(prompt), self.context)
             slot, held = self._slots.choose(prompt)
+            self._warmth.asked(prompt, held)
             cached = await self._evaluate(http, prompt, slot, held)
+            limit = min(generation.max_tokens, room)
+            at_once = max(1, min(CANDIDATES, room // limit))
             tokens = 0
-            for index in range(generation.n):
-                candidate = self._candidate(
-                    http, generation, prompt, slot, index, min(generation.max_tokens, room)
-                )
-                async with contextlib.aclosing(candidate) as chunks:
+            for first in range(0, generation.n, at_once):
+                indexes = range(first, min(first + at_once, generation.n))
+                made = self._candidates(http, generation, prompt, slot, indexes, limit)
+                async with contextlib.aclosing(made) as chunks:
                     async for chunk in chunks:
                         tokens += chunk.tokens
                         yield chunk
             self._deaths = 0
             yield Usage(len(prompt), tokens, cached)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """End a child that hangs or breaks off under a request; the supervisor starts another."""
+        try:
+            yield
         except TimeoutError as error:
             self._kill()
             raise EngineFailed(
@@ -231,61 +266,56 @@ class LlamaCpp:
         cached = None
         done = min(held, len(prompt) - 1)
         self.counts.cached_tokens += done
-        while len(prompt) - done > self._slice:
-            self.counts.prompt_tokens += self._slice
-            done += self._slice
-            self._slots.hold(slot, prompt[:done])
-            answer = await self._post(
-                http,
-                "/completion",
-                {"prompt": prompt[:done], "n_predict": 0, "id_slot": slot, "cache_prompt": True},
-            )
-            timings = answer["timings"]
-            cached = timings["cache_n"] if cached is None else cached
-            if timings["prompt_n"] >= SMALLEST_SLICE:
-                fitting = int(timings["prompt_per_second"] * SLICE_SECONDS)
-                self._slice = min(max(fitting, SMALLEST_SLICE), LARGEST_SLICE)
+        while len(prompt) - done > self._slice(SLICE_SECONDS):
+            done, there = await self._step(http, prompt, slot, done, SLICE_SECONDS)
+            cached = there if cached is None else cached
         self.counts.prompt_tokens += len(prompt) - done
         self._slots.hold(slot, prompt)
-        return done if cached is None else int(cached)
+        return done if cached is None else cached
+
+    async def _step(
+        self, http: httpx2.AsyncClient, prompt: list[int], slot: int, done: int, seconds: float
+    ) -> tuple[int, int]:
+        """Evaluate the next slice; return how much is done then, and how much of it was there before."""
+        size = min(self._slice(seconds), len(prompt) - done)
+        self.counts.prompt_tokens += size
+        done += size
+        self._slots.hold(slot, prompt[:done])
+        body = {"prompt": prompt[:done], "n_predict": 0, "id_slot": slot, "cache_prompt": True}
+        timings = (await self._post(http, "/completion", body))["timings"]
+        if timings["prompt_n"] >= SMALLEST_SLICE:
+            self._prompt_speed = timings["prompt_per_second"]
+        return done, int(timings["cache_n"])
+
+    def _slice(self, seconds: float) -> int:
+        """Return how many tokens of a prompt are evaluated in about that time."""
+        fitting = int(self._prompt_speed * seconds) if self._prompt_speed else FIRST_SLICE
+        return min(max(fitting, SMALLEST_SLICE), LARGEST_SLICE)
 
     # --- the answer ---
 
-    async def _candidate(
+    async def _candidates(
         self,
         http: httpx2.AsyncClient,
         generation: Generation,
         prompt: list[int],
         slot: int,
-        index: int,
+        indexes: range,
         limit: int,
     ) -> AsyncGenerator[Chunk, None]:
-        stop = StopFilter(generation.stop)
-        body = _completion(generation, prompt, slot, index, limit)
-        before = sent = 0
-        logprob = 0.0 if generation.logprobs else None
+        """Make the candidates with these numbers, all at once."""
+        making = [_Making(index, generation) for index in indexes]
+        body = _completion(generation, prompt, slot, indexes, limit)
         async with (
             http.stream("POST", "/completion", json=body) as response,
             contextlib.aclosing(_events(response, self.stall_timeout)) as events,
         ):
             async for event in events:
-                now = int(event["tokens_predicted"])
-                self.counts.generated_tokens += now - before
-                before = now
-                if logprob is not None:
-                    logprob += sum(token["logprob"] for token in event.get("completion_probabilities", ()))
-                text = stop.feed(event["content"])
-                reason: FinishReason = ""
-                if stop.found:
-                    reason = "stop"
-                elif event["stop"]:
-                    text += stop.rest()
-                    reason = "length" if event["stop_type"] == "limit" else "stop"
-                # Tokens whose text is held back go with the piece that shows it.
-                if text or reason:
-                    yield Chunk(index, text, now - sent, logprob, reason)
-                    sent, logprob = now, 0.0 if generation.logprobs else None
-                if reason:
+                one = making[event.get("index", 0)]
+                self.counts.generated_tokens += event["tokens_predicted"] - one.tokens
+                if chunk := one.hear(event):
+                    yield chunk
+                if all(one.ended for one in making):
                     return
         raise EngineFailed("llama.cpp broke its answer off", "try again")
 
@@ -312,12 +342,20 @@ class LlamaCpp:
         return self._http
 
     async def _launch(self) -> None:
-        before = _identity(self._located.path)
-        child = await Child.start(self._load)
-        if _identity(self._located.path) != before:
+        await self._take(await self._loaded(self._load))
+
+    async def _loaded(self, load: Load) -> Child:
+        """Start a child with what is checked: it loads this descriptor, whatever the path names by then."""
+        with await asyncio.to_thread(_opened, self._located) as file:
+            if identity(file) != self._checked:
+                await asyncio.to_thread(check, self._located, file)
+                self._checked = identity(file)
+            child = await Child.start(load, file.fileno())
+            changed = identity(file) != self._checked
+        if changed:
             await child.end()
-            raise EngineFailed(f"{self._located.path} was replaced while it was loaded", "start it again")
-        await self._take(child)
+            raise EngineFailed(f"{load.path} was changed while it was loaded", "start it again")
+        return child
 
     async def _take(self, child: Child) -> None:
         """Put a child that is ready in the place of the one before."""
@@ -349,7 +387,6 @@ class LlamaCpp:
             while not self._up.is_set():
                 await asyncio.sleep(BACKOFF[min(self._deaths, len(BACKOFF)) - 1])
                 try:
-                    await asyncio.to_thread(check, self._located)
                     async with self._changing:
                         if not self._up.is_set():
                             await self._launch()
@@ -365,13 +402,49 @@ class LlamaCpp:
             self._child.kill()
 
 
+class _Making:
+    """A candidate as it streams in."""
+
+    def __init__(self, index: int, generation: Generation) -> None:
+        self.tokens = 0
+        self.ended = False
+        self._index = index
+        self._logprobs = generation.logprobs
+        self._stop = StopFilter(generation.stop)
+        self._sent = 0
+        self._logprob = 0.0
+
+    def hear(self, event: dict[str, Any]) -> Chunk | None:
+        """Take the next event in, and return what it shows."""
+        self.tokens = int(event["tokens_predicted"])
+        if self.ended:  # by a stop text, while others go on
+            return None
+        self._logprob += sum(token["logprob"] for token in event.get("completion_probabilities", ()))
+        text = self._stop.feed(event["content"])
+        reason: FinishReason = ""
+        if self._stop.found:
+            reason = "stop"
+        elif event["stop"]:
+            text += self._stop.rest()
+            reason = "length" if event["stop_type"] == "limit" else "stop"
+        # Tokens whose text is held back go with the piece that shows it.
+        if not (text or reason):
+            return None
+        self.ended = bool(reason)
+        logprob = self._logprob if self._logprobs else None
+        chunk = Chunk(self._index, text, self.tokens - self._sent, logprob, reason)
+        self._sent, self._logprob = self.tokens, 0.0
+        return chunk
+
+
 def _completion(
-    generation: Generation, prompt: list[int], slot: int, index: int, limit: int
+    generation: Generation, prompt: list[int], slot: int, indexes: range, limit: int
 ) -> dict[str, Any]:
     greedy = generation.temperature == 0
     return {
         "prompt": prompt,
         "id_slot": slot,
+        "n_cmpl": len(indexes),
         "cache_prompt": True,
         "stream": True,
         "n_predict": limit,
@@ -381,15 +454,20 @@ def _completion(
         "top_p": generation.top_p,
         # Nothing but what was asked for: llama.cpp's defaults would add min_p, top_k and more.
         "samplers": ["top_k"] if greedy else ["temperature", "top_p"],
-        "seed": -1 if generation.seed is None else (generation.seed + index) % 2**32,
-        "response_fields": ["content", "tokens_predicted", "stop", "stop_type"],
+        "seed": -1 if generation.seed is None else (generation.seed + indexes.start) % 2**32,
+        "response_fields": ["index", "content", "tokens_predicted", "stop", "stop_type"],
     }
 
 
-def _identity(path: Path) -> tuple[int, ...]:
-    """Tell a file from another that takes its place."""
-    info = path.stat()
-    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
+def _opened(located: Located) -> BinaryIO:
+    """Open a model's file, or raise what `check` says of one that is not there."""
+    try:
+        return located.path.open("rb")
+    except OSError as error:
+        check(located)
+        raise ModelFileError(
+            f"{located.path} cannot be read: {error.strerror}", "check the file's owner"
+        ) from error
 
 
 async def _events(response: httpx2.Response, stall: float) -> AsyncGenerator[dict[str, Any], None]:

@@ -9,7 +9,10 @@ import json
 import os
 import sys
 
-from nl2code_server.platform import lower_priority
+from nl2code_server.platform import confine, lower_priority, total_memory
+
+SPARE = 4 << 30
+"""Bytes of address space for libraries and stacks."""
 
 
 def main() -> None:
@@ -17,6 +20,9 @@ def main() -> None:
     lower_priority()
     import xllamacpp
 
+    size = os.stat(asked["path"]).st_size  # noqa: PTH116 - a path of a system, not of a person
+    # Mapped, and once more as some processors want it. A header that asks for more than there is gets an error.
+    confine(total_memory() + 2 * size + SPARE)
     params = xllamacpp.CommonParams()
     params.model.path = asked["path"]
     params.model_alias = {asked["model"]}

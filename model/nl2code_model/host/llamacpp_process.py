@@ -19,6 +19,7 @@ from .engine import EngineFailed
 LOAD_TIMEOUT = 300.0
 END_TIMEOUT = 5.0
 TAIL_LINES = 40
+_DOORS = re.compile(r"(?i)key|token|secret|passw|credential|_auth|cookie")
 SPIN_COUNT = "1000"
 """How long a thread busily waits for the others at the end of each step. OpenMP's default, 300 times as long, is no
 faster on a quiet machine, and beside one busy process it is 5 to 10 times slower: the threads wait on cores that
@@ -38,6 +39,17 @@ class Load:
     """A LoRA adapter as GGUF."""
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment without what opens doors elsewhere: the parser of a file has no business with it."""
+    return {name: value for name, value in os.environ.items() if not _DOORS.search(name)}
+
+
+def _path_of(descriptor: int) -> str:
+    """Return a path that names what is open, and nothing else; empty where the system has none."""
+    path = f"/proc/self/fd/{descriptor}"
+    return path if Path(path).exists() else ""
+
+
 class Child:
     """A running llama.cpp server. Its last words are kept for the error message."""
 
@@ -49,8 +61,11 @@ class Child:
         self.url = ""
 
     @classmethod
-    async def start(cls, load: Load) -> Child:
-        """Start a child and wait until its model is loaded; raise `EngineFailed` with the reason if it is not."""
+    async def start(cls, load: Load, model: int) -> Child:
+        """Start a child and wait until its model is loaded; raise `EngineFailed` with the reason if it is not.
+
+        `model` is the descriptor of the model's file, checked before.
+        """
         # -P: the folder that the host was started in must not offer modules to import.
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -60,12 +75,13 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={"GOMP_SPINCOUNT": SPIN_COUNT, **os.environ},
+            env={"GOMP_SPINCOUNT": SPIN_COUNT, **_environment()},
+            pass_fds=(model,) if os.name == "posix" else (),
         )
         child = cls(process, secrets.token_urlsafe(24))
         try:
             async with asyncio.timeout(LOAD_TIMEOUT):
-                child.url = await child._load(load)
+                child.url = await child._load(load, model)
         except TimeoutError as error:
             await child.end()
             raise EngineFailed(f"{load.path.name} was not loaded within {LOAD_TIMEOUT:.0f} s") from error
@@ -74,10 +90,10 @@ class Child:
             raise
         return child
 
-    async def _load(self, load: Load) -> str:
+    async def _load(self, load: Load, model: int) -> str:
         asked = {
             "model": load.model,
-            "path": str(load.path),
+            "path": _path_of(model) or str(load.path),
             "context": load.context,
             "slots": load.slots,
             "threads": load.threads,

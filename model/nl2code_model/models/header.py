@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import mmap
 import struct
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nl2code_server.errors import ModelFileError
 
@@ -61,15 +62,21 @@ class Contents:
     """Bytes from the start of the file to the first tensor."""
 
 
-def read_header(path: Path) -> Header:
-    """Read a GGUF file's header, or raise `ModelFileError` saying what is wrong with it."""
-    return _header(read_contents(path).values)
+def read_header(path: Path, file: BinaryIO | None = None) -> Header:
+    """Read a GGUF file's header, or raise `ModelFileError` saying what is wrong with it.
+
+    `file` is the file where it is open already: what is read is then what that descriptor names.
+    """
+    return _header(read_contents(path, file).values)
 
 
-def read_contents(path: Path) -> Contents:
+def read_contents(path: Path, file: BinaryIO | None = None) -> Contents:
     """Read all of a GGUF file's header, or raise `ModelFileError` saying what is wrong with it."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with (
+            nullcontext(file) if file else path.open("rb") as opened,
+            mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
             contents = _Reader(data).contents()
         if not isinstance(contents.values.get("general.architecture"), str):
             raise ValueError("it does not say its architecture")

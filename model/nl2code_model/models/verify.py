@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 from nl2code_server.errors import ModelFileError, ModelMissing
 from nl2code_server.platform import write_private
@@ -16,8 +19,11 @@ from .header import Header, read_header
 CHUNK = 1 << 20  # bytes
 
 
-def check(located: Located) -> Header:
-    """Check a model file and return what its header says. A file seen before is not hashed again."""
+def check(located: Located, file: BinaryIO | None = None) -> Header:
+    """Check a model file and return what its header says. A file seen before is not hashed again.
+
+    `file` is the model where it is open already: then that very file is checked, whatever its path names by now.
+    """
     path, entry = located.path, located.entry
     if not path.is_file():
         if entry is None:
@@ -28,32 +34,56 @@ def check(located: Located) -> Header:
             model=entry.id,
             size=entry.bytes,
         )
-    if entry is not None and not _seen(entry, path):
-        verify(entry, path)
-    return read_header(path)
+    with nullcontext(file) if file else path.open("rb") as opened:
+        if entry is not None and not _seen(entry, path, opened):
+            verify(entry, path, file=opened)
+        return read_header(path, opened)
 
 
-def verify(model: Model, path: Path, on_bytes: Callable[[int], None] | None = None) -> None:
+def identity(file: BinaryIO) -> tuple[int, ...]:
+    """Tell an open file from another, and from itself after a change."""
+    info = os.fstat(file.fileno())
+    return info.st_size, info.st_mtime_ns, info.st_ino, info.st_dev
+
+
+def verify(
+    model: Model,
+    path: Path,
+    on_bytes: Callable[[int], None] | None = None,
+    file: BinaryIO | None = None,
+) -> None:
     """Hash a file and raise `ModelFileError` unless it is the catalog's."""
-    size = path.stat().st_size
+    with nullcontext(file) if file else path.open("rb") as opened:
+        _verify(model, path, opened, on_bytes)
+
+
+def _verify(model: Model, path: Path, file: BinaryIO, on_bytes: Callable[[int], None] | None) -> None:
+    before = identity(file)
+    size = before[0]
     if size != model.bytes:
         raise ModelFileError(
             f"{path} has {size} bytes where {model.id} has {model.bytes}",
             f"run: nl2code model pull {model.id}",
         )
-    found = sha256_of(path, on_bytes)
+    found = _sha256(file, on_bytes)
     if found != model.sha256:
         forget(path)
         raise ModelFileError(
             f"{path} is not {model.id}: sha256 {found[:12]}… where {model.sha256[:12]}… belongs",
             f"run: nl2code model pull {model.id}",
         )
-    remember(model, path)
+    if identity(file) == before:
+        _remember(model, path, file)
 
 
 def remember(model: Model, path: Path) -> None:
     """Note that a file was verified, for as long as nobody touches it."""
-    write_private(_stamp_path(path), json.dumps(_stamp(model, path)))
+    with path.open("rb") as file:
+        _remember(model, path, file)
+
+
+def _remember(model: Model, path: Path, file: BinaryIO) -> None:
+    write_private(_stamp_path(path), json.dumps([model.sha256, *identity(file)]))
 
 
 def forget(path: Path) -> None:
@@ -63,13 +93,18 @@ def forget(path: Path) -> None:
 
 def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
     """Hash a file; `on_bytes` is told how far it is."""
-    digest, done = hashlib.sha256(), 0
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            if on_bytes:
-                on_bytes(done)
+        return _sha256(file, on_bytes)
+
+
+def _sha256(file: BinaryIO, on_bytes: Callable[[int], None] | None) -> str:
+    digest, done = hashlib.sha256(), 0
+    file.seek(0)
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+        done += len(chunk)
+        if on_bytes:
+            on_bytes(done)
     return digest.hexdigest()
 
 
@@ -78,17 +113,12 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
-def _seen(model: Model, path: Path) -> bool:
+def _seen(model: Model, path: Path, file: BinaryIO) -> bool:
     """Whether this very file, unchanged since, was hashed before."""
     try:
-        return bool(json.loads(_stamp_path(path).read_text()) == _stamp(model, path))
+        return bool(json.loads(_stamp_path(path).read_text()) == [model.sha256, *identity(file)])
     except (OSError, ValueError):
         return False
-
-
-def _stamp(model: Model, path: Path) -> list[int | str]:
-    info = path.stat()
-    return [model.sha256, info.st_size, info.st_mtime_ns, info.st_ino, info.st_dev]
 
 
 def _stamp_path(path: Path) -> Path:
