@@ -32,6 +32,7 @@ class FakeEngine:
     failure: str = ""
     counts: Counts = field(default_factory=Counts)
     asked: list[Generation] = field(default_factory=list)
+    warmed: list[Generation] = field(default_factory=list)
     open: int = 0
     """Generations under way."""
 
@@ -45,6 +46,14 @@ class FakeEngine:
         if name == "refused":
             raise HostError("the adapter does not fit this model")
         self.adapter = name
+
+    async def warm(self, generation: Generation) -> None:
+        self.warmed.append(generation)
+        self.open += 1
+        try:
+            await asyncio.sleep(self.delay)
+        finally:
+            self.open -= 1
 
     async def metrics(self) -> str:
         return f"fake_asked_total {len(self.asked)}\n"

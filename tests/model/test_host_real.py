@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,55 @@ async def test_an_engine_that_hangs_is_replaced(engine: LlamaCpp) -> None:
     assert engine.child_pid != pid
     with pytest.raises(PromptTooLong):
         _ = [piece async for piece in engine.generate(chat_of("x = 1\n" * 1000))]
+
+
+async def test_candidates_made_at_once_are_those_of_their_seeds_and_push_no_prompt_out(smollm2: Path) -> None:
+    engine = LlamaCpp(locate("smollm2-135m"), threads=1, context=2048)
+    await engine.start()
+    try:
+        others = [chat_of(text * 20, max_tokens=2) for text in ("Tell me of the sea. ", "Name some fruit: ")]
+        for other in others:
+            await told(engine, other)
+        asked = chat_of("Write a short poem about a cat", max_tokens=12, temperature=1.2, seed=5)
+        texts, _ = await told(engine, replace(asked, n=3))
+        alone = [(await told(engine, replace(asked, seed=5 + number)))[0][0] for number in range(3)]
+        # A batch computes in another order: now and then a draw falls otherwise.
+        assert sum(texts[number] == alone[number] for number in range(3)) >= 2
+        assert len(set(texts.values())) == 3
+        _, usage = await told(engine, others[0])
+        assert usage.cached_tokens > 100
+    finally:
+        await engine.stop()
+
+
+async def test_a_warmed_prompt_is_there_for_what_begins_like_it(smollm2: Path) -> None:
+    engine = LlamaCpp(locate("smollm2-135m"), threads=1, context=2048)
+    await engine.start()
+    try:
+        file = "def f(x): return x\n" * 40
+        await engine.warm(chat_of(file))
+        warmed = engine.counts.warmed_tokens
+        assert warmed == engine.counts.prompt_tokens > 250
+        _, usage = await told(engine, chat_of(f"{file}Write g.", max_tokens=2))
+        assert usage.cached_tokens > warmed * 0.9
+        assert engine.counts.warmed_tokens_used == usage.cached_tokens
+        warming = asyncio.create_task(engine.warm(chat_of("x = 1\n" * 600)))
+        await asyncio.sleep(0.3)
+        warming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await warming
+        assert (await told(engine, chat_of("hi", max_tokens=2)))[1].completion_tokens == 2
+    finally:
+        await engine.stop()
+
+
+async def told(engine: LlamaCpp, generation: Generation) -> tuple[dict[int, str], Usage]:
+    texts: dict[int, str] = {}
+    async for piece in engine.generate(generation):
+        if isinstance(piece, Usage):
+            return texts, piece
+        texts[piece.index] = texts.get(piece.index, "") + piece.text
+    raise AssertionError("no usage")
 
 
 # --- what a user writes stays text ---

@@ -29,6 +29,7 @@ ROUTES = [
     ("GET", "/metrics"),
     ("POST", "/shutdown"),
     ("POST", "/adapter"),
+    ("POST", "/warm"),
     ("GET", "/"),
     ("GET", "/docs"),
     ("OPTIONS", "/v1/chat/completions"),
@@ -361,3 +362,51 @@ async def test_an_adapter_that_cannot_be_used_is_told(sent: bytes, status: int, 
         response = await host.http.post("/adapter", content=sent)
     assert response.status_code == status
     assert said in response.json()["error"]["message"]
+
+
+async def test_a_prompt_is_warmed_when_nobody_waits() -> None:
+    engine = FakeEngine()
+    async with running(engine) as here:
+        answer = await here.http.post("/warm", json=body())
+        assert answer.json() == {"warm": "ok"}
+        assert [one.messages[0].content for one in engine.warmed] == ["hi"]
+        assert (await here.http.post("/warm", json={"model": "fake-model"})).status_code == 400
+        assert await here.metric('warm_requests_total{outcome="ok"}') == 1
+        assert await here.metric('warm_requests_total{outcome="refused"}') == 1
+        assert await here.metric('requests_total{outcome="ok"}') == 0
+
+
+async def test_warming_gives_way_to_whoever_waits_for_an_answer() -> None:
+    engine = FakeEngine(delay=5.0)
+    async with running(engine) as here:
+        warming = asyncio.create_task(here.http.post("/warm", json=body()))
+        await until(lambda: engine.open == 1)
+        engine.delay = 0.0
+        assert (await here.ask()).status_code == 200
+        assert (await warming).json() == {"warm": "cancelled"}
+        assert engine.open == 0
+
+
+async def test_warming_does_not_begin_beside_an_answer_and_takes_the_place_of_an_earlier_one() -> None:
+    engine = FakeEngine(delay=5.0)
+    async with running(engine) as here:
+        first = asyncio.create_task(here.http.post("/warm", json=body()))
+        await until(lambda: engine.open == 1)
+        engine.delay = 0.02
+        assert (await here.http.post("/warm", json=body())).json() == {"warm": "ok"}
+        assert (await first).json() == {"warm": "cancelled"}
+        answering = asyncio.create_task(here.ask())
+        await until(lambda: engine.open == 1)
+        assert (await here.http.post("/warm", json=body())).json() == {"warm": "busy"}
+        assert (await answering).status_code == 200
+        assert len(engine.warmed) == 2
+
+
+async def test_warming_stops_when_its_client_leaves() -> None:
+    engine = FakeEngine(delay=5.0)
+    async with running(engine) as here:
+        warming = asyncio.create_task(here.http.post("/warm", json=body()))
+        await until(lambda: engine.open == 1)
+        warming.cancel()
+        await until(lambda: engine.open == 0)
+        assert here.host.warming.outcomes["cancelled"] == 1

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nl2code_model.host.chat import Marked, break_up, render_chatml
-from nl2code_model.host.engine import ChatNotSupported, Message
+from nl2code_model.host.engine import ChatNotSupported, Counts, Message
 from nl2code_model.host.slots import Slots, common_prefix
 from nl2code_model.host.stops import StopFilter
+from nl2code_model.host.warming import Warmth
 
 START, END = 1, 2
 
@@ -126,3 +127,35 @@ def test_common_prefix(a: list[int], b: list[int]) -> None:
     n = common_prefix(a, b)
     assert a[:n] == b[:n]
     assert n == min(len(a), len(b)) or a[n] != b[n]
+
+
+def test_slots_are_numbered_as_the_engine_does() -> None:
+    slots = Slots(2, 10_000, first=3)
+    assert {slots.choose([1, 2])[0], slots.choose([3, 4])[0]} == {3, 4}
+    slots.hold(4, [3, 4, 5])
+    assert slots.choose([3, 4, 6]) == (4, 2)
+    slots.forget()
+    assert slots.choose([3, 4, 6])[1] == 0
+
+
+def test_what_was_warmed_counts_as_used_once() -> None:
+    counts = Counts()
+    warmth = Warmth(counts)
+    warmth.warmed([1, 2, 3, 4, 5], 1)
+    assert (counts.warmed_tokens, counts.warmed_tokens_used) == (4, 0)
+    warmth.asked([9, 9], 0)
+    assert counts.warmed_tokens_used == 0
+    warmth.asked([1, 2, 3, 7], 3)  # finds 2 and 3; 1 was there before
+    assert counts.warmed_tokens_used == 2
+    warmth.asked([1, 2, 3, 4, 5, 6], 5)
+    assert counts.warmed_tokens_used == 4
+    warmth.asked([1, 2, 3, 4, 5, 6], 5)
+    assert counts.warmed_tokens_used == 4
+
+
+def test_what_the_engine_has_dropped_was_of_no_use() -> None:
+    counts = Counts()
+    warmth = Warmth(counts)
+    warmth.warmed([1, 2, 3], 0)
+    warmth.asked([1, 2, 3, 4], 0)
+    assert counts.warmed_tokens_used == 0

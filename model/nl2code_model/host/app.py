@@ -22,6 +22,7 @@ from .completions import BODY_TIMEOUT, Activity, Completions, Gone, error_respon
 from .engine import Engine
 from .guard import Guard
 from .turns import Turns
+from .warming import Warming
 
 
 class Host:
@@ -31,6 +32,7 @@ class Host:
         self.engine = engine
         self.turns = Turns(engine.parallel, queue_limit)
         self.activity = Activity()
+        self.warming = Warming(engine, self.turns)
         self.stopping = asyncio.Event()
         self._started = int(time.time())
 
@@ -39,6 +41,7 @@ class Host:
         completions = Completions(self.engine, self.turns, self.activity)
         routes = [
             Route("/v1/chat/completions", completions, methods=["POST"]),
+            Route("/warm", self.warming, methods=["POST"]),
             Route("/v1/models", self._models),
             Route("/health", self._health),
             Route("/metrics", self._metrics),
@@ -98,6 +101,12 @@ class Host:
             ("prompt_tokens_total", "counter", counts.prompt_tokens),
             ("cached_tokens_total", "counter", counts.cached_tokens),
             ("generated_tokens_total", "counter", counts.generated_tokens),
+            *(
+                (f'warm_requests_total{{outcome="{name}"}}', "counter", count)
+                for name, count in self.warming.outcomes.items()
+            ),
+            ("warmed_tokens_total", "counter", counts.warmed_tokens),
+            ("warmed_tokens_used_total", "counter", counts.warmed_tokens_used),
             ("engine_restarts_total", "counter", counts.restarts),
             ("running", "gauge", self.turns.running),
             ("queued", "gauge", self.turns.waiting),

@@ -69,7 +69,7 @@ class Completions:
                 body = await read_body(receive)
             chat = parse_chat(body, self._engine.model)
             work = self._stream(chat, send) if chat.stream else self._whole(chat, scope, receive, send)
-            stayed = await _while_there(receive, work)
+            stayed = await while_there(receive, work)
         except Exception as error:
             if isinstance(error, Gone):
                 return "cancelled"
@@ -152,7 +152,7 @@ async def read_body(receive: Receive) -> bytes:
             return body
 
 
-async def _while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
+async def while_there(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
     """Do the work, but stop it when the client goes away; say whether the client stayed."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_disconnected(receive))

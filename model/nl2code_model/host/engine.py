@@ -68,6 +68,10 @@ class Counts:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
+    warmed_tokens: int = 0
+    """Of `prompt_tokens`, those evaluated before anybody asked."""
+    warmed_tokens_used: int = 0
+    """Of these, those that a request found there."""
     restarts: int = 0
 
 
@@ -96,6 +100,9 @@ class Engine(Protocol):
     def generate(self, generation: Generation) -> AsyncGenerator[Chunk | Usage, None]:
         """Answer. Closing the generator stops the work. Raises the errors below."""
         ...
+
+    async def warm(self, generation: Generation) -> None:
+        """Evaluate a chat's prompt, so that answers to what begins like it start sooner. May be cancelled."""
 
     async def use_adapter(self, name: str, folder: Path | None) -> None:
         """Put a LoRA adapter in force, or none; raise `HostError` and keep the one before if that cannot be."""

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
@@ -139,8 +139,9 @@ async def _run(
     )
 
     def announce() -> None:
-        runtime.write(record)
-        on_ready(record)
+        told = replace(record, adapter=engine.adapter)
+        runtime.write(told)
+        on_ready(told)
 
     try:
         await engine.start()

@@ -14,10 +14,11 @@ class Slots:
     Slots share room for `capacity` tokens; when it is used up, the engine clears those that are not in use.
     """
 
-    def __init__(self, count: int, capacity: int) -> None:
+    def __init__(self, count: int, capacity: int, first: int = 0) -> None:
+        """`first` is the number that the engine gives to the first of these slots."""
         self._capacity = capacity
-        self._held: list[Sequence[int]] = [()] * count
-        self._order = list(range(count))  # longest unused first
+        self._held: dict[int, Sequence[int]] = dict.fromkeys(range(first, first + count), ())
+        self._order = list(self._held)  # longest unused first
 
     def choose(self, prompt: Sequence[int]) -> tuple[int, int]:
         """Return the slot that answers at the least cost, and how many tokens of the prompt it holds."""
@@ -36,12 +37,12 @@ class Slots:
         """Note what a slot holds from now on."""
         self._held[slot] = prompt
         for other in self._order:
-            if other != slot and sum(map(len, self._held)) > self._capacity * (1 - ANSWERS):
+            if other != slot and sum(map(len, self._held.values())) > self._capacity * (1 - ANSWERS):
                 self._held[other] = ()
 
     def forget(self) -> None:
         """Note that nothing is held: the engine was started anew."""
-        self._held = [()] * len(self._held)
+        self._held = dict.fromkeys(self._held, ())
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

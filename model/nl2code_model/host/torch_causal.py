@@ -21,6 +21,7 @@ from .torch_cache import Places, Rows
 from .torch_job import Candidate, Job, Pace
 from .torch_sampling import choose
 from .torch_text import Text
+from .warming import Warmth
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,6 +71,7 @@ class Causal:
         self._keep_one = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self._table = Rows(config.num_hidden_layers, rows, context)
         self._places = Places(self._table)
+        self._warmth = Warmth(counts)
         self._pace = Pace(smallest=32, largest=2048)
         self._waiting: list[Job] = []
         self._running: list[_Running] = []
@@ -124,10 +126,15 @@ class Causal:
     def _start(self, job: Job) -> None:
         row, job.cached = self._places.take(job.prompt)
         self._counts.cached_tokens += job.cached
+        if not job.warms:
+            self._warmth.asked(job.prompt, job.cached)
         self._running.append(_Running(job, row, waiting=job.generation.n))
 
     def _end(self, running: _Running) -> None:
         self._running.remove(running)
+        held = min(self._places.length(running.row), len(running.job.prompt))
+        if running.job.warms and held > running.job.cached:
+            self._warmth.warmed(running.job.prompt[:held], running.job.cached)
         for row in {running.row, *(row for _, row in running.started)}:
             self._release(running, row)
 

@@ -9,7 +9,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,8 +131,10 @@ class TorchEngine:
         if self._thread:
             await asyncio.to_thread(self._thread.join, STOP_TIMEOUT)
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[Chunk | Usage, None]:
-        """Answer a chat. Closing this stops the work before its next step."""
+    async def generate(
+        self, generation: Generation, *, warms: bool = False
+    ) -> AsyncGenerator[Chunk | Usage, None]:
+        """Answer a chat. Closing this stops the work before its next step. Nobody reads an answer that only warms."""
         from .torch_job import Job
 
         if self._failure:
@@ -140,7 +143,7 @@ class TorchEngine:
             raise AdapterUnknown(
                 f"the adapter {generation.adapter!r} is not in force", f"in force is {self.adapter or 'none'}"
             )
-        job = Job(generation)
+        job = Job(generation, warms=warms)
         asked = time.monotonic()
         self._inbox.put(job)
         try:
@@ -153,6 +156,17 @@ class TorchEngine:
                     return
         finally:
             job.cancelled = True
+
+    async def warm(self, generation: Generation) -> None:
+        """Evaluate a prompt by asking for its first token; what an encoder makes of it is of no use to others."""
+        from .torch_causal import Causal
+
+        if not isinstance(self._decoder, Causal):
+            return
+        warming = replace(generation, n=1, max_tokens=1)
+        async with aclosing(self.generate(warming, warms=True)) as pieces:
+            async for _ in pieces:
+                pass
 
     async def prompt(self, generation: Generation) -> list[int]:
         """Return the tokens that a chat comes to; for an encoder-decoder, those that it reads."""

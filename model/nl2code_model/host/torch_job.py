@@ -14,8 +14,10 @@ from .torch_text import Answer
 class Job:
     """One request. `send` and `cancelled` are all that two threads share."""
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: Generation, *, warms: bool = False) -> None:
         self.generation = generation
+        self.warms = warms
+        """Whether its prompt is all that matters."""
         self.cancelled = False
         """Set by the event loop, looked at by the worker before each step."""
         self.sent: asyncio.Queue[Chunk | Usage | Exception] = asyncio.Queue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
@@ -19,12 +19,15 @@ class Turns:
         self._limit = limit
         self.running = 0
         self.waiting = 0
+        self.on_wanted: Callable[[], None] = lambda: None
+        """Told whenever somebody wants a place."""
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Hold a place; raise `QueueFull` at once if too many wait."""
         if self._places.locked() and self.waiting >= self._limit:
             raise QueueFull
+        self.on_wanted()
         self.waiting += 1
         try:
             await self._places.acquire()

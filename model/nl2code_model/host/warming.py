@@ -1,0 +1,86 @@
+"""POST /warm: the prompt of a chat evaluated before anybody asks for the answer. It gives way to all that does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from .api import parse_chat
+from .completions import BODY_TIMEOUT, Gone, error_response, read_body, while_there
+from .engine import Counts, Engine, Generation
+from .slots import common_prefix
+from .turns import Turns
+
+
+class Warming:
+    """The route, as an ASGI application. Nothing waits for it: it works while nothing else does."""
+
+    def __init__(self, engine: Engine, turns: Turns) -> None:
+        self.outcomes = dict.fromkeys(("ok", "cancelled", "busy", "refused"), 0)
+        self._engine = engine
+        self._turns = turns
+        self._task: asyncio.Task[None] | None = None
+        turns.on_wanted = self.give_way
+
+    def give_way(self) -> None:
+        """Stop at once: somebody waits for an answer, or something else is to be warmed."""
+        if self._task:
+            self._task.cancel()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                body = await read_body(receive)
+            generation = parse_chat(body, self._engine.model).generation
+            if self._turns.running or self._turns.waiting:
+                outcome = "busy"
+            else:
+                outcome = "ok" if await while_there(receive, self._warm(generation)) else "cancelled"
+            response = JSONResponse({"warm": outcome})
+        except Gone:
+            return
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise
+            outcome, response = "cancelled", JSONResponse({"warm": "cancelled"})
+        except Exception as error:
+            outcome, response = "refused", error_response(error)
+        self.outcomes[outcome] += 1
+        await response(scope, receive, send)
+
+    async def _warm(self, generation: Generation) -> None:
+        self.give_way()
+        own = self._task = asyncio.current_task()
+        try:
+            await self._engine.warm(generation)
+        finally:
+            if self._task is own:
+                self._task = None
+
+
+class Warmth:
+    """How much of what was warmed has been of use. Waste is the difference between the two counts."""
+
+    def __init__(self, counts: Counts, keep: int = 8) -> None:
+        self._counts = counts
+        self._warmed: deque[tuple[Sequence[int], int]] = deque(maxlen=keep)
+
+    def warmed(self, prompt: Sequence[int], start: int) -> None:
+        """Note that a prompt was evaluated from token `start` on."""
+        self._counts.warmed_tokens += len(prompt) - start
+        self._warmed.append((prompt, start))
+
+    def asked(self, prompt: Sequence[int], cached: int) -> None:
+        """Count what a request found warm, each token once."""
+        for entry in list(self._warmed):
+            warm, start = entry
+            end = min(common_prefix(warm, prompt), cached)
+            if end > start:
+                self._counts.warmed_tokens_used += end - start
+                self._warmed.remove(entry)
+                if end < len(warm):  # another request may go on from there
+                    self._warmed.append((warm, end))
