@@ -20,12 +20,14 @@ from rich.table import Table
 
 from .. import config
 from ..errors import Nl2CodeError
-from ..feedback.events import SCHEMA_VERSION, CandidateRow, EventKind, EventRow, RequestRow
+from ..feedback.anonymise import anonymous_rows
+from ..feedback.events import SCHEMA_VERSION, EventKind
 from ..feedback.identity import project_id
 from ..feedback.log import database
 from ..feedback.redact import strip_code
 from ..feedback.store import Logged, Purged, Record, Store, Tally
 from ..platform import write_private
+from .feedback_audit import audit, own_words
 
 EVENTS: tuple[str, ...] = get_args(EventKind)
 _TABLE_ROWS = 50
@@ -53,6 +55,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_events)
     group.command("export")(export)
     group.command("purge")(purge)
+    group.command("audit")(audit)
     app.add_typer(group, name="feedback")
 
 
@@ -140,16 +143,25 @@ def export(
     target: Annotated[str, typer.Argument(metavar="PATH", help="File to write, or - for standard output.")],
     since: Since = "",
     no_code: NoCode = False,
+    anonymise: Annotated[
+        bool,
+        typer.Option("--anonymise", help="Replace names, addresses, paths, hosts and keys by placeholders."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write every request with its candidates and events as one line of JSON."""
+    """Write every request with its candidates and events as one line of JSON.
+
+    See what `--anonymise` replaces: `nl2code feedback audit`.
+    """
     start = _moment(since)
     path = Path(target)
     if target != "-" and path.exists() and not force:
         raise Nl2CodeError(f"{path} exists already", "Name another file, or add --force")
     with _store() as store:
         lines = (
-            (_line(record, no_code=no_code) for record in store.records(since=start)) if store else iter(())
+            (_line(record, no_code=no_code, anonymise=anonymise) for record in store.records(since=start))
+            if store
+            else iter(())
         )
         if target == "-":
             for line in lines:
@@ -237,17 +249,22 @@ def _event(logged: Logged, *, no_code: bool) -> dict[str, Any]:
     return asdict(event) | about | code
 
 
-def _line(record: Record, *, no_code: bool) -> str:
-    def plain(row: RequestRow | CandidateRow | EventRow) -> dict[str, Any]:
-        return asdict(strip_code(row) if no_code else row)
-
-    joined = {
-        "schema_version": SCHEMA_VERSION,
-        "request": plain(record.request),
-        "candidates": [plain(row) for row in record.candidates],
-        "events": [plain(row) for row in record.events],
-    }
-    return json.dumps(joined) + "\n"
+def _line(record: Record, *, no_code: bool, anonymise: bool) -> str:
+    if no_code:
+        record = Record(
+            strip_code(record.request),
+            [strip_code(row) for row in record.candidates],
+            [strip_code(row) for row in record.events],
+        )
+    if anonymise:
+        rows, _ = anonymous_rows(record.request, record.candidates, record.events, own_words())
+    else:
+        rows = {
+            "request": asdict(record.request),
+            "candidates": [asdict(row) for row in record.candidates],
+            "events": [asdict(row) for row in record.events],
+        }
+    return json.dumps({"schema_version": SCHEMA_VERSION, **rows}) + "\n"
 
 
 def _table(*columns: str) -> Table:

@@ -46,8 +46,8 @@ def redact_all(value: Any, known: dict[str, str] | None = None) -> Any:
     """Redact every string in nested lists, tuples and dictionaries as one record."""
     known = {} if known is None else known
     # All secrets are named first: one that is recognised in one place only is still removed from every other.
-    spans = {text: _secrets(text, known) for text in _texts(value)}
-    return _map_texts(value, lambda text: _replace(text, spans[text], known)[0])
+    spans = {text: _secrets(text, known) for text in texts_in(value)}
+    return map_texts(value, lambda text: _replace(text, spans[text], known)[0])
 
 
 _VERBATIM = {
@@ -129,7 +129,7 @@ def _replace(text: str, spans: list[Span], known: dict[str, str]) -> tuple[str, 
         used.setdefault(secret, Finding(placeholder[8:-1], placeholder, secret))
         return placeholder
 
-    elsewhere = _anywhere(known)
+    elsewhere = anywhere(known)
     parts: list[str] = []
     position = 0
     for start, end in [*((span.start, span.end) for span in spans), (len(text), len(text))]:
@@ -141,7 +141,7 @@ def _replace(text: str, spans: list[Span], known: dict[str, str]) -> tuple[str, 
     return "".join(parts), used
 
 
-def _anywhere(known: dict[str, str]) -> re.Pattern[str] | None:
+def anywhere(known: dict[str, str]) -> re.Pattern[str] | None:
     """Match known secrets wherever they stand, as far as that cannot hit a common word."""
     patterns = []
     for secret in sorted(known, key=len, reverse=True):
@@ -155,23 +155,25 @@ def _anywhere(known: dict[str, str]) -> re.Pattern[str] | None:
     return re.compile("|".join(patterns)) if patterns else None
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield every string in nested lists, tuples and dictionaries."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _texts(item)
+            yield from texts_in(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts(item)
+            yield from texts_in(item)
 
 
-def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
+def map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return the same nest with every string changed."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {key: _map_texts(item, change) for key, item in value.items()}
+        return {key: map_texts(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
         make = getattr(value, "_make", type(value))  # named tuples take their items one by one
-        return make(_map_texts(item, change) for item in value)
+        return make(map_texts(item, change) for item in value)
     return value

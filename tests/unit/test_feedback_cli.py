@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from fakes.rows import candidate_row, event_row, request_row
 from nl2code_server.cli import feedback as command
 from nl2code_server.errors import Nl2CodeError
+from nl2code_server.feedback.events import SCHEMA_VERSION
 from nl2code_server.feedback.identity import project_id
 from nl2code_server.feedback.store import Store
 
@@ -116,7 +117,7 @@ def test_export_is_one_line_for_each_request(path: Path, tmp_path: Path) -> None
     lines = [json.loads(line) for line in target.read_text().splitlines()]
     assert [line["request"]["request_id"] for line in lines] == ["r1", "r2", "r3"]
     assert [event["event"] for event in lines[0]["events"]] == ["offered", "accepted"]
-    assert lines[0]["schema_version"] == 1
+    assert lines[0]["schema_version"] == SCHEMA_VERSION
     assert lines[0]["candidates"][0]["text"] == "def gcd1(): ..."
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     again = run("export", str(target))
