@@ -24,7 +24,7 @@ from .generate import generate
 from .judge import Candidate, examples_of, judge
 from .rank import order
 from .record import record
-from .tries import Try, lead_for, next_try
+from .tries import Try, hint_for, lead_for, next_try
 
 if TYPE_CHECKING:
     from ..endpoint.client import ChatClient
@@ -117,7 +117,9 @@ class Attempt:
         self.capabilities = await client.capabilities()
         self.trace.model = self.capabilities.model
         job, settings = self.plan.job, self.suggester.settings
-        lead = lead_for(job.snapshot, job.instruction.text, self.plan.prompt.frame, examples_of(job))
+        examples = examples_of(job)
+        lead = lead_for(job.snapshot, job.instruction.text, self.plan.prompt.frame, examples)
+        hint = hint_for(lead, examples)
         budget = Budget(settings.budget_seconds, settings.budget_tokens)
         while not budget.spent(self.tokens):
             step = next_try(
@@ -126,6 +128,7 @@ class Attempt:
                 wanted=job.candidates,
                 fresh=job.fresh,
                 lead=lead,
+                hint=hint,
                 show=bool(settings.endpoint),  # behind one there may be a model that learns from it
             )
             if step is None:
@@ -152,6 +155,7 @@ class Attempt:
             max_tokens=budget.tokens_for_next(self.tokens, self.suggester.settings.max_tokens),
             seconds=budget.seconds_for_next() if self.candidates else None,
             lead=step.lead,
+            hint=step.hint,
             failed=[one.answer.raw for one in self.candidates if one.status == "failed"],
             on_text=self._on_text,
         )

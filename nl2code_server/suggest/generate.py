@@ -51,22 +51,24 @@ async def generate(
     max_tokens: int,
     seconds: float | None = None,
     lead: str = "",
+    hint: str = "",
     failed: Collection[str] = (),
     on_text: Callable[[str], None] | None = None,
 ) -> Answer:
     """Stream one answer. Cancelling this closes the stream, and with it the work on the host.
 
-    `lead` is how the code is to begin, where the endpoint can go on from it; `failed` are whole answers that need not
-    be heard again. After `seconds` what has come so far is the answer.
+    `lead` is how the code is to begin, where the endpoint can go on from it, `hint` the lines above that, no part of
+    the answer; `failed` are whole answers that need not be heard again. After `seconds` what has come so far
+    is the answer.
     `on_text` is called with each piece as it comes, to show progress: nothing in it is checked yet.
     """
     capabilities = await client.capabilities()
-    lead = lead if capabilities.prefill else ""
+    lead, hint = (lead, hint) if capabilities.prefill else ("", "")
     hearing = _Hearing(prompt, capabilities.prefill, lead, {text.strip() for text in failed}, on_text)
     messages = tuple(Message(role=role, content=content) for role, content in prompt.messages)  # type: ignore[typeddict-item]
     request = ChatRequest(
         messages=messages,
-        prefill=prompt.prefill + defuse(lead) if capabilities.prefill else "",
+        prefill=prompt.prefill + defuse(hint + lead) if capabilities.prefill else "",
         max_tokens=max_tokens,
         temperature=sampling.temperature,
         top_p=sampling.top_p,

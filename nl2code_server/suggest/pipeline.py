@@ -70,6 +70,8 @@ class Suggester:
         `on_stage` is told what is being done, `on_text` the unchecked text as it streams.
         The same prompt asked for again is answered by the work under way or by its result, unless `job.fresh`.
         """
+        from ..endpoint.process import adapter_in_force
+
         placement = place(job.snapshot, job.instruction)
         chosen = ENDPOINT_CONTEXT_TOKENS if self.settings.endpoint else CONTEXT_TOKENS
         tokens = self.settings.context_tokens or chosen
@@ -79,7 +81,7 @@ class Suggester:
             collect, job.snapshot, job.instruction, placement, tokens=tokens, around=around, extent=extent
         )
         prompt = build(job.instruction.text, placement, context)
-        key = (prompt.hash, job.snapshot.uri, job.candidates)
+        key = (prompt.hash, job.snapshot.uri, job.candidates, adapter_in_force(self.settings))
         if job.fresh:
             self._work.forget(key)
         plan = Plan(job, placement, prompt, context.sizes)

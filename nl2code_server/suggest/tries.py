@@ -19,13 +19,14 @@ from .program import called_by
 from .rank import order
 from .repair import best_wrong, repair_prompt
 
-MOST = 6
+MOST = 7
 """Answers at most for one instruction, besides the further candidates that are wanted."""
 
-REPAIR_AT = 2
+REPAIR_AT = 3
 """After so many wrong answers the next one is a repair."""
 
 _WARM, _HOT = 0.8, 1.1
+_LONGEST_HINT = 120
 _DRY = 3
 """So many answers in a row that bring no new program mean that there is no more to come."""
 # With these words the definition may need a line above its `def`.
@@ -43,6 +44,8 @@ class Try:
     temperature: float
     lead: str = ""
     """The code's first characters, which the model goes on from where the endpoint lets it."""
+    hint: str = ""
+    """A comment that the model sees above the lead; not part of the code."""
 
     def sampling(self, seed: int) -> Sampling:
         """Return how the answer is drawn; the seed makes it repeatable from the log."""
@@ -56,11 +59,13 @@ def next_try(
     wanted: int = 1,
     fresh: bool = False,
     lead: str = "",
+    hint: str = "",
     show: bool = False,
 ) -> Try | None:
     """Return the next question, or None if there are as many good candidates as wanted, or no hope of more.
 
-    `show` says that the model may be shown a wrong answer.
+    `show` says that the model may be shown a wrong answer. Samples have the hint: it makes more of them right, and
+    every third goes without, because what one way of asking never finds another may.
     """
     if not candidates:
         return Try("sample" if fresh else "greedy", prompt, _WARM if fresh else 0.0, lead)
@@ -70,8 +75,9 @@ def next_try(
     repaired = any(candidate.origin == "repair" for candidate in candidates)
     wrong = [candidate for candidate in candidates if candidate.status == "failed"]
     if wrong and not repaired and (len(candidates) == REPAIR_AT or not any(one.edits for one in wrong)):
-        return Try("repair", repair_prompt(prompt, best_wrong(wrong), show=show), _WARM, lead)
-    return Try("sample", prompt, _HOT if repeats(candidates) else _WARM, lead)
+        return Try("repair", repair_prompt(prompt, best_wrong(wrong), show=show), _WARM, lead, hint)
+    temperature = _HOT if repeats(candidates) else _WARM
+    return Try("sample", prompt, temperature, lead, "" if len(candidates) % 3 == 0 else hint)
 
 
 def repeats(candidates: Sequence[Candidate]) -> bool:
@@ -101,6 +107,17 @@ def lead_for(snapshot: Snapshot, instruction: str, frame: Frame, examples: Itera
     name = unknown[0]
     opening = f"class {name}" if name[0].isupper() else f"{_define(instruction)} {name}"
     return " " * frame.depth + opening
+
+
+def hint_for(lead: str, examples: Iterable[Example]) -> str:
+    """Return the first example as a comment for above the lead; empty without a lead, or if it is long."""
+    depth = len(lead) - len(lead.lstrip())
+    for example in examples:
+        wanted = f"raises {example.raises}" if example.raises else f"-> {example.expected}"
+        line = f"{' ' * depth}# {example.call} {wanted}\n"
+        if lead and not example.setup and line.count("\n") == 1 and len(line) <= _LONGEST_HINT:
+            return line
+    return ""
 
 
 def _define(instruction: str) -> str:

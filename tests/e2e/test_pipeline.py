@@ -19,6 +19,7 @@ from nl2code_server.suggest import Job, Outcome
 from nl2code_server.suggest.explain import explain
 from nl2code_server.suggest.pipeline import Suggester
 from nl2code_server.suggest.sandbox import Result, Sandbox
+from nl2code_server.suggest.tries import MOST
 from nl2code_server.suggest.verdict import verdict
 
 GCD = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
@@ -236,19 +237,21 @@ async def test_a_file_that_this_python_cannot_read_still_gets_suggestions(elsewh
 
 
 async def test_wrong_answers_lead_to_a_repair_that_is_told_what_is_wrong() -> None:
-    replies = [f"{WRONG}```", f"{WRONG.replace('*', '+')}```", f"{GCD}```"]
+    replies = [f"{WRONG}```", f"{WRONG.replace('*', '+')}```", f"{WRONG.replace('*', '-')}```", f"{GCD}```"]
     with FakeEndpoint(replies, owned_by="nl2code") as fake:
         async with suggesting(fake) as suggester:
             outcome = await suggester.suggest(job(COMMENT))
-        repair = fake.chats[2].body["messages"]
+        sample, repair = (fake.chats[number].body["messages"] for number in (2, 3))
+    assert sample[-1]["content"].endswith("# gcd(12, 18) -> 6\ndef gcd")
     assert [message["role"] for message in repair] == ["system", "user", "assistant", "user", "assistant"]
     assert "return a * b" in repair[2]["content"]
     assert "`gcd(12, 18)` must give `6`, not end in `216`" in repair[3]["content"]
     assert repair[4]["content"].endswith("def gcd")
-    assert [found.status for found in outcome.suggestions] == ["verified", "failed", "failed"]
+    assert [found.status for found in outcome.suggestions] == ["verified", "failed", "failed", "failed"]
     assert [stage for stage, _ in outcome.trace.stages if "(" in stage] == [
         "trying again (2)",
-        "repairing (3)",
+        "trying again (3)",
+        "repairing (4)",
     ]
 
 
@@ -283,13 +286,13 @@ async def test_an_answer_that_was_wrong_before_is_not_heard_to_its_end() -> None
 
 
 @pytest.mark.parametrize(
-    ("budget", "most"), [({"budget_tokens": 30}, 2), ({"budget_seconds": 1}, 3), ({"budget_tokens": 0}, 6)]
+    ("budget", "most"), [({"budget_tokens": 30}, 2), ({"budget_seconds": 1}, 3), ({"budget_tokens": 0}, MOST)]
 )
 async def test_budgets_end_the_search(budget: dict[str, int], most: int) -> None:
     numbers = iter(range(100))
 
     def reply(body: Any) -> Reply:
-        return Reply(text=f"def gcd(a, b):\n    return {next(numbers)}\n```", token_delay=0.05)
+        return Reply(text=f"def gcd(a, b):\n    return {100 + next(numbers)}\n```", token_delay=0.05)
 
     with FakeEndpoint(reply, owned_by="nl2code") as fake:
         async with suggesting(fake, **budget) as suggester:

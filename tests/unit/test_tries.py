@@ -18,7 +18,7 @@ from nl2code_server.suggest.generate import GREEDY, Answer
 from nl2code_server.suggest.judge import Candidate
 from nl2code_server.suggest.normal_form import normal_form
 from nl2code_server.suggest.repair import best_wrong, complaint
-from nl2code_server.suggest.tries import MOST, Try, lead_for, next_try
+from nl2code_server.suggest.tries import MOST, Try, hint_for, lead_for, next_try
 
 PROMPT = Prompt((("system", "rules"), ("user", "write f")), Frame("write f", "module"))
 EDIT = Edit((0, 0), (0, 0), "x")
@@ -62,7 +62,7 @@ def test_wrong_answers_lead_to_a_sample_then_a_repair_then_samples() -> None:
         found = step(tried)
         origins.append(found.origin)
         tried.append(candidate(f"def f(x):\n    return {body}", origin=found.origin))
-    assert origins == ["greedy", "sample", "repair", "sample", "sample", "sample"]
+    assert origins == ["greedy", "sample", "sample", "repair", "sample", "sample", "sample"]
     assert next_try(PROMPT, tried) is None
 
 
@@ -83,11 +83,11 @@ def test_answers_that_only_repeat_end_it() -> None:
 
 def test_a_repair_tells_the_example_and_shows_the_answer_where_the_model_learns_from_it() -> None:
     said = "`f(1)` must give `2`, not end in `3`"
-    told = step(wrong("3", "4"), show=False).prompt.messages
+    told = step(wrong("3", "4", "5"), show=False).prompt.messages
     assert [role for role, _ in told] == ["system", "user"]
     assert told[-1][1].startswith("write f") and said in told[-1][1]
     assert "return 3" not in told[-1][1]
-    shown = step(wrong("3", "4"), show=True).prompt.messages
+    shown = step(wrong("3", "4", "5"), show=True).prompt.messages
     assert "return 3" in shown[2][1]
     assert said in shown[3][1]
 
@@ -166,3 +166,27 @@ def test_budgets() -> None:
 )
 def test_the_same_program(one: str, two: str, same: bool) -> None:
     assert (normal_form(one) == normal_form(two)) is same
+
+
+def test_samples_see_the_example_above_the_lead_but_not_every_one() -> None:
+    hint = hint_for("    def gcd", find_examples("gcd(12, 18) == 6"))
+    assert hint == "    # gcd(12, 18) -> 6\n"
+    assert [step(wrong(*bodies), lead="def f", hint=hint).hint for bodies in ("", "1", "12", "1234")] == [
+        "",
+        hint,
+        hint,
+        hint,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lead", "text", "hint"),
+    [
+        ("def f", "f(-1) raises ValueError", "# f(-1) raises ValueError\n"),
+        ("def f", ">>> x = 1\n>>> f(x)\n2", ""),
+        ("def f", f"f('{'a' * 200}') == 1", ""),
+        ("", "f(1) == 2", ""),
+    ],
+)
+def test_a_hint_is_one_short_line_for_a_led_definition(lead: str, text: str, hint: str) -> None:
+    assert hint_for(lead, find_examples(text)) == hint
