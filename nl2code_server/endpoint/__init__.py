@@ -24,6 +24,8 @@ class Endpoint:
     """Model name to ask for; empty takes the first that the endpoint lists."""
     local: bool = False
     """Whether this is our own host on this machine."""
+    adapter: str = ""
+    """Tuned adapter that our own host serves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,13 @@ def _key(settings: Settings) -> str:
 
 
 def _endpoint(record: runtime.Record) -> Endpoint:
-    return Endpoint(record.url, record.token, local=True)
+    return Endpoint(record.url, record.token, local=True, adapter=record.adapter)
+
+
+def adapter_in_force(settings: Settings) -> str:
+    """Return the adapter that the local host serves now; what it answered under another one is out of date."""
+    record = None if settings.endpoint else runtime.read(_key(settings))
+    return record.adapter if record else ""
 
 
 async def _answers(record: runtime.Record) -> bool:

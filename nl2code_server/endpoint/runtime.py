@@ -31,6 +31,8 @@ class Record:
     """What it was asked to be: see `key`."""
     started: float
     """Seconds since the epoch."""
+    adapter: str = ""
+    """Version of the tuned adapter that it serves; empty for the model itself."""
 
     def __repr__(self) -> str:
         return f"Record({self.url}, pid {self.pid}, {self.engine}, {self.model}, key {self.key})"
@@ -86,6 +88,7 @@ def _parse(path: Path) -> Record | None:
         return None
     if not isinstance(values, dict):
         return None
+    values = {"adapter": "", **values}
     types: dict[str, Any] = {"str": str, "int": int, "float": (int, float)}
     if any(not isinstance(values.get(field.name), types[str(field.type)]) for field in fields(Record)):
         return None

@@ -260,6 +260,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "nl2code_model.host.llamacpp_process": {"asyncio.create_subprocess_exec": "the engine's own process"},
     "nl2code_model.tune.history": {"subprocess": "reads the user's own git history, with git's hooks off"},
+    "nl2code_model.tune.run": {"subprocess": "starts the training processes"},
     "nl2code_model.models.sources": {
         "importlib": "asks whether pip is there",
         "subprocess": "downloads wheels as data with pip or uv",

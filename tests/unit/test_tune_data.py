@@ -257,7 +257,7 @@ def test_functions_of_the_user_s_own_history(tmp_path: Path) -> None:
     _git(tmp_path, "init", "-q", ".")
     _git(tmp_path, "config", "user.email", "u@x.org")
     (tmp_path / "a.py").write_text(
-        'from math import pi\n\n\ndef area(r):\n    """Return the area of a circle of radius r."""\n    return 3 * r * r\n'
+        'import os\n\n\ndef area(r):\n    """Return the area of a circle of radius r."""\n    return 3 * r * r\n'
     )
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor" / "b.py").write_text(

@@ -129,15 +129,9 @@ class Progress(TrainerCallback):
         """Remember where this process began."""
         self._began = (state.global_step, time.monotonic())
 
-    def on_log(
-        self,
-        args: Any,
-        state: Any,
-        control: Any,
-        logs: Any = None,
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **told: Any) -> None:  # noqa: ARG002
         """Tell step, loss and the seconds left, by the steps of this process."""
+        logs = told.get("logs")
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return
         first, began = self._began

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nl2code_server.endpoint import runtime
@@ -43,4 +43,7 @@ def _tell(record: runtime.Record, name: str, folder: Path | None) -> Told:
             return Told(record.pid, record.engine, "", str(answer.json()["error"]["message"]))
         except (ValueError, KeyError, TypeError):
             return Told(record.pid, record.engine, "", f"it answered {answer.status_code}")
-    return Told(record.pid, record.engine, str(answer.json().get("adapter", "")))
+    adapter = str(answer.json().get("adapter", ""))
+    # Servers that keep answers see by this that they are out of date.
+    runtime.write(replace(record, adapter=adapter))
+    return Told(record.pid, record.engine, adapter)
