@@ -8,6 +8,7 @@ import { type Report, type Status, tell } from './status';
 
 const DOCUMENTS = ['file', 'untitled', 'vscode-notebook-cell'].map((scheme) => ({ scheme, language: 'python' }));
 
+const ASK_AGAIN = 2;
 const GONE: Report = { busy: false, problem: true, message: 'the server has stopped; its log tells why' };
 const LIFE: Record<State, Report> = {
   [State.Starting]: { busy: true, problem: false, message: 'starting' },
@@ -45,7 +46,7 @@ export class Connection {
   constructor(
     server: string,
     log: vscode.LogOutputChannel,
-    status: Status,
+    private readonly status: Status,
   ) {
     // The working folder is the user's own: programs are looked up there on some systems, and a workspace is anybody's.
     const run = { command: server, transport: TransportKind.stdio, options: { cwd: os.homedir() } };
@@ -90,9 +91,17 @@ export class Connection {
       connectionOptions: { maxRestartCount: 3 },
       middleware: {
         provideInlineCompletionItems: async (document, position, context, token, next) => {
-          const answer = await next(document, position, context, token);
+          let answer = await next(document, position, context, token);
+          // On a slow machine the server's patience ends before its work does, and the editor does not ask twice.
+          for (let again = 0; again < ASK_AGAIN && itemsOf(answer).length === 0 && this.status.busy; again++) {
+            await this.status.idle(token);
+            if (token.isCancellationRequested) {
+              return null;
+            }
+            answer = await next(document, position, context, token);
+          }
           if (!token.isCancellationRequested) {
-            this.offers.answered(document, position, Array.isArray(answer) ? answer : (answer?.items ?? []));
+            this.offers.answered(document, position, itemsOf(answer));
           }
           return answer;
         },
@@ -121,6 +130,12 @@ export class Connection {
       },
     };
   }
+}
+
+type Answer = vscode.InlineCompletionItem[] | vscode.InlineCompletionList | null | undefined;
+
+function itemsOf(answer: Answer): readonly vscode.InlineCompletionItem[] {
+  return Array.isArray(answer) ? answer : (answer?.items ?? []);
 }
 
 /**

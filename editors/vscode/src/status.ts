@@ -14,6 +14,8 @@ export class Status implements vscode.Disposable {
   private readonly item = vscode.window.createStatusBarItem('nl2code.status', vscode.StatusBarAlignment.Right, 95);
   private report: Report = { busy: true, problem: false, message: 'starting' };
 
+  private waiting: (() => void)[] = [];
+
   constructor() {
     this.item.name = 'nl2code';
     this.item.command = 'nl2code.menu';
@@ -27,6 +29,23 @@ export class Status implements vscode.Disposable {
     this.item.text = `${icon} nl2code: ${shortened(report.message)}`;
     this.item.tooltip = `nl2code: ${report.message}\nClick for what can be done.`;
     this.item.backgroundColor = report.problem ? new vscode.ThemeColor('statusBarItem.warningBackground') : undefined;
+    if (!report.busy) {
+      this.waiting.splice(0).forEach((resolve) => resolve());
+    }
+  }
+
+  get busy(): boolean {
+    return this.report.busy;
+  }
+
+  /** Wait until the server has done what it is at, or nobody wants that any more. */
+  async idle(token: vscode.CancellationToken): Promise<void> {
+    if (this.busy) {
+      await new Promise<void>((resolve) => {
+        this.waiting.push(resolve);
+        token.onCancellationRequested(resolve);
+      });
+    }
   }
 
   problem(message: string): void {

@@ -12,7 +12,6 @@ from nl2code_server.feedback.store import Store
 
 from .browser import Browser
 from .conftest import profile_in
-from .test_real import ask_until_it_comes
 from .workbench import Rig, running, until
 
 pytestmark = [pytest.mark.editor, pytest.mark.model, pytest.mark.timeout(900)]
@@ -55,7 +54,7 @@ def test_from_nothing_to_the_first_suggestion(
         until(lambda: "qwen2.5-coder-0.5b (469 MiB) is here" in window.bar(), "the model's size")
 
         window.run("nl2code.tryExample")
-        ask_until_it_comes(window, "def gcd")
+        window.wait_for_ghost("def gcd", seconds=240)
         window.press("Tab")
         until(lambda: "def gcd" in window.text(), "the code")
         with Store(profile.home / "data" / "feedback.db") as store:

@@ -142,7 +142,7 @@ class Window:
 
     def type(self, text: str, *, delay: int = 30) -> None:
         """Type, with so many milliseconds between keys."""
-        self.page("keyboard.type", text, {"delay": delay})
+        self._browser.call(self.name, "keyboard.type", text, {"delay": delay}, seconds=400)
 
     def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
