@@ -24,6 +24,7 @@ from lsprotocol import types
 from pygls.exceptions import (
     JsonRpcException,
     JsonRpcInternalError,
+    JsonRpcInvalidParams,
     JsonRpcInvalidRequest,
     JsonRpcParseError,
     JsonRpcServerNotInitialized,
@@ -51,6 +52,8 @@ Change = tuple[Range | None, str]
 logging.getLogger("pygls").setLevel(logging.CRITICAL)
 
 _KEPT = object()
+# What lsprotocol takes as it comes, and pygls looks up in a table.
+_NAMED = {types.CANCEL_REQUEST: "id", types.WINDOW_WORK_DONE_PROGRESS_CANCEL: "token"}
 _LONGEST_MESSAGE = 1 << 28  # bytes
 _CLOSING = 2.0  # seconds that handlers have to end once the client has left
 _LOOK_AFTER = 2.0  # seconds between looks at whether the editor runs
@@ -121,16 +124,23 @@ class Protocol(LanguageServerProtocol):
             self._refuse(asked, JsonRpcInvalidRequest("not a JSON-RPC 2.0 message"))
             return
         method = data.get("method")
-        if method == types.TEXT_DOCUMENT_DID_CHANGE and method not in self.fm.features:
+        if method == types.TEXT_DOCUMENT_DID_CHANGE and "id" not in data and method not in self.fm.features:
             self._change(data.get("params"))
             return
-        if method is not None:
-            if reason := self._untimely(method):
-                if "id" in data:
-                    self._refuse(data["id"], reason)
+        if "method" not in data:
+            if not self._awaited(data.get("id")):
+                _log.warning("an answer to nothing that was asked")
                 return
+        elif reason := self._unfit(data):
+            if "id" in data:
+                self._refuse(data["id"], reason)
+            else:
+                _log.warning("a notification is passed over: %s", reason)
+            return
+        else:
             # May be left out, says JSON-RPC; not of methods that it does not know, says pygls.
             data.setdefault("params", None)
+            data.pop("error", None)  # pygls would take it for an answer
         try:
             self.handle_message(self.structure_message(data))
         except JsonRpcException as error:
@@ -140,6 +150,29 @@ class Protocol(LanguageServerProtocol):
             self._reject(data, JsonRpcInternalError(type(error).__name__))
         if method == types.INITIALIZED:
             faststart.settle()
+
+    def _awaited(self, number: Any) -> bool:
+        """Tell whether this is the id of a question of ours: requests of the client are kept beside them."""
+        if not isinstance(number, str):
+            return False
+        question = self._request_futures.get(number)
+        return question is not None and not isinstance(question, asyncio.Task)
+
+    def _unfit(self, data: dict[str, Any]) -> JsonRpcException | None:
+        """Return what keeps a request or notification from being handled, if anything does."""
+        method = data["method"]
+        if not isinstance(method, str):
+            return JsonRpcInvalidRequest("the method is no text")
+        if "id" in data:
+            if type(data["id"]) not in (int, str):
+                return JsonRpcInvalidRequest("the id is neither a number nor a text")
+            if types.METHOD_TO_TYPES.get(method, (None, True))[1] is None:
+                return JsonRpcInvalidRequest(f"{method} is a notification: it has no id")
+        if name := _NAMED.get(method):
+            params = data.get("params")
+            if not isinstance(params, dict) or type(params.get(name)) not in (int, str):
+                return JsonRpcInvalidParams(f"{method} needs {name}")
+        return self._untimely(method)
 
     def _untimely(self, method: str) -> JsonRpcException | None:
         if method == types.EXIT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pygls.lsp.server import LanguageServer
+
+_log = logging.getLogger(__name__)
 
 _ENCODINGS: dict[str, Encoding] = {"utf-8": "utf-8", "utf-16": "utf-16", "utf-32": "utf-32"}
 
@@ -97,6 +100,12 @@ class _Workspace(Workspace):
         text, version, encoding = document.snapshot().text, document.version, document.encoding
         return Cell(document.uri, text, version=version, encoding=encoding, earlier=earlier)
 
+    def update_notebook_document(self, params: types.DidChangeNotebookDocumentParams) -> None:
+        if unquote(params.notebook_document.uri) in self._notebook_documents:
+            super().update_notebook_document(params)
+        else:
+            _log.warning("change to a notebook that is not open")
+
     def update_text_document(
         self,
         text_doc: types.VersionedTextDocumentIdentifier,
@@ -104,13 +113,15 @@ class _Workspace(Workspace):
     ) -> None:
         # Only cells come here: changes of files take a shorter way, see `transport`.
         document = find(self, text_doc.uri)
+        if document is None:
+            _log.warning("change to a cell that is not open")
+            return
         part = change if isinstance(change, types.TextDocumentContentChangePartial) else None
-        before = document.snapshot() if document and part is None else None
+        before = document.snapshot() if part is None else None
         super().update_text_document(text_doc, change)
-        if document is not None:
-            start, end = (part.range.start, part.range.end) if part else (None, None)
-            replaced = (start.line, start.character, end.line, end.character) if start and end else None
-            self.listener.changed(document, [(replaced, change.text)], before)
+        start, end = (part.range.start, part.range.end) if part else (None, None)
+        replaced = (start.line, start.character, end.line, end.character) if start and end else None
+        self.listener.changed(document, [(replaced, change.text)], before)
 
     def remove_text_document(self, doc_uri: str) -> None:
         document = find(self, doc_uri)

@@ -66,7 +66,11 @@ async def test_any_trigger_kind_is_answered(client: Client, kind: Json, name: st
         ("test/raise", {}, -32603),
         ("test/strange", {}, -32603),
         ("initialize", {"processId": None, "rootUri": None, "capabilities": {}}, -32600),
-        (["odd"], {}, -32603),
+        (["odd"], {}, -32600),
+        (7, None, -32600),
+        ("textDocument/didSave", {"textDocument": {"uri": URI}}, -32600),
+        ("textDocument/didChange", change(2, "y")["params"], -32600),
+        ("nb/odd", {}, -32601),
     ],
 )
 async def test_requests_that_fail_get_an_error_and_no_popup(
@@ -132,10 +136,17 @@ async def test_headers_in_any_case_and_order(client: Client) -> None:
         },
         {"method": "$/cancelRequest", "params": {"id": 77}},
         {"method": "$/cancelRequest", "params": None},
+        {"method": "$/cancelRequest", "params": {"id": []}},
+        {"method": "window/workDoneProgress/cancel", "params": {"token": [1]}},
         {"method": "test/raise", "params": {}},
         {"id": 99, "result": None},
         {"id": ["odd"], "result": 1},
         {"id": 5, "error": "odd"},
+        {"method": ["odd"], "params": {}},
+        {
+            "method": "notebookDocument/didChange",
+            "params": {"notebookDocument": {"uri": "nb:9", "version": 2}, "change": {}},
+        },
     ],
 )
 async def test_notifications_and_responses_that_make_no_sense_cost_nothing(
@@ -146,6 +157,20 @@ async def test_notifications_and_responses_that_make_no_sense_cost_nothing(
     client.send(change(3, "y"))
     assert await client.complete() == "Invoked 3 yx = 1\n"
     assert client.asides == []
+
+
+@pytest.mark.parametrize("number", [None, 1.5, True, [1], {"a": 1}])
+async def test_an_id_that_is_none_is_refused(client: Client, number: Json) -> None:
+    client.send({"id": number, "method": "test/unheard-of"})
+    assert (await client.answer(number))["error"]["code"] == -32600
+    assert await client.complete() == "Invoked 1 x = 1\n"
+
+
+async def test_a_request_is_not_taken_for_an_answer(client: Client) -> None:
+    hover = {"method": "textDocument/hover", "params": {"textDocument": {"uri": URI}, "position": POSITION}}
+    client.send({"id": 7, **hover, "error": {"code": 1, "message": "m"}})
+    client.send({"id": 7, "result": "odd"}, {"method": "$/cancelRequest", "params": {"id": 7}})
+    assert (await client.answer(7))["error"]["code"] == -32800
 
 
 async def test_requests_out_of_season_are_refused() -> None:
