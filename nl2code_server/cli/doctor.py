@@ -47,17 +47,22 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    network: Annotated[
+        bool, typer.Option("--network", help="Watch that a suggestion leaves this machine nowhere; a minute.")
+    ] = False,
 ) -> None:
     """Check all that has to work, and say how to mend it.
 
         nl2code doctor
 
     Nothing is started but editors and servers with `--version`, and nothing sent but one question to the endpoint,
-    if one is configured: which models it has. Exit code 0 if nothing failed, 1 if something did; warnings do not
+    if one is configured: which models it has. With `--network` a server of its own, with the default settings, makes
+    a suggestion under observation. Exit code 0 if nothing failed, 1 if something did; warnings do not
     count.
     """
     loaded = config.load()
     checks = [*local_checks(loaded), *asyncio.run(model_checks(loaded.settings)), *editor_checks()]
+    checks += network_checks() if network else ()
     ok = all(check.state != "fail" for check in checks)
     if as_json:
         print(json.dumps({"ok": ok, "checks": [asdict(check) for check in checks]}, ensure_ascii=False))
@@ -105,6 +110,13 @@ def editor_checks() -> Iterator[Check]:
             yield Check("editor", "ok" if well else "warn", f"{title}: {detail}", fix)
     except Nl2CodeError as error:
         yield Check("editor", "fail", error.message, error.fix)
+
+
+def network_checks() -> Iterator[Check]:
+    """Watch whether anything tries to leave this machine with the default settings."""
+    from .doctor_network import findings
+
+    yield from (Check(*found) for found in findings())
 
 
 def _packages() -> Check:

@@ -53,8 +53,10 @@ _RECENT: Version = (3, 11)
 
 # Chat, fill-in-the-middle and tool tokens of the known model families: user text must not speak for the chat.
 _CONTROL = re.compile(
-    r"<(?=\|[^|<>\s]{1,40}\|>)|<(?=/?(?:tool_call|tool_response|s|unk|pad|fim_\w+|start_of_turn|end_of_turn|think)>)"
-    r"|<(?=｜[^｜<>]{1,40}｜>)|\[(?=/?INST\])"
+    r"<(?=\|[^|<>\s]{1,40}\|>)|<(?=｜[^｜<>]{1,40}｜>)|<(?=<?/?SYS>)"
+    r"|<(?=/?(?:tools?|tool_\w+|s|unk|pad|bos|eos|mask|think|fim_\w+|(?:start|end)_of_\w+|extra_id_\d+|unused\d+"
+    r"|PRE|SUF|MID|EOT|repo_?name|file_sep|gh_stars|issue_\w+|jupyter_\w+|empty_output|commit_\w+|pr_\w+)>)"
+    r"|\[(?=/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT|PREFIX|SUFFIX|MIDDLE)\])"
 )
 _DEFUSED = {"<": "\u2039", "[": "\u27e6"}
 

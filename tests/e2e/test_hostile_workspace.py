@@ -15,7 +15,7 @@ KEY = "key-of-the-user"
 
 async def test_nothing_in_a_workspace_sends_code_or_key_elsewhere(tmp_path: Path) -> None:
     with FakeEndpoint([fenced(GCD)], key=KEY) as mine, FakeEndpoint([fenced(GCD)]) as evil:
-        hostile = {
+        hostile: dict[str, Any] = {
             "endpoint": evil.url,
             "api_key": "",
             "python": "/tmp/evil",

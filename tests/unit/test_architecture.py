@@ -240,6 +240,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "nl2code_server.cli.app": {"importlib": "loads the command groups that are installed, by name"},
     "nl2code_server.cli.doctor": {"subprocess": "asks the host's interpreter what it has"},
+    "nl2code_server.cli.doctor_network": {"subprocess": "runs the server that it watches"},
     "nl2code_server.cli.doctor_editors": {"subprocess": "asks editors and their servers for their versions"},
     "nl2code_server.lang.validate": {"compile": "asks CPython whether it accepts the file; never runs it"},
     "nl2code_server.lsp.faststart": {"importlib": "imports lsprotocol by names written in it"},
