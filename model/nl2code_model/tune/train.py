@@ -75,6 +75,8 @@ def run(folder: Path) -> dict[str, Any]:
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     task = Task.read(folder)
     source = find(task.model)
+    if source.config.get("is_encoder_decoder") and (others := set(task.stages) - {"sft"}):
+        raise Nl2CodeError(f"{min(others)} is not for encoder-decoder models", "Set training.stages=sft")
     from .trainers import check_versions
 
     check_versions()
@@ -123,8 +125,6 @@ def _stage(
         raise Nl2CodeError(
             f"No row of {stage} fits into {training.max_length} tokens", "Raise training.max_length"
         )
-    if loaded.encoder_decoder and stage != "sft":
-        raise Nl2CodeError(f"{stage} is not for encoder-decoder models", "Set training.stages=sft")
     target = folder / stage
     target.mkdir(exist_ok=True)
     trainer = trainer_for(stage, loaded, rows, training, before, target, folder / PROGRESS)
