@@ -139,6 +139,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     return isinstance(error, Damaged) or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def is_gone(error: sqlite3.Error) -> bool:
+    """Tell whether the open file is no longer the one at its path; SQLite looks before it writes."""
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED
+
+
 def explained(error: sqlite3.Error, path: Path) -> StoreError:
     code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:

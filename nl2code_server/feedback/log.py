@@ -32,6 +32,7 @@ _BATCH = 100  # rows
 _RETRY_FIRST, _RETRY_LAST = 0.5, 30.0  # s
 _REMEMBERED = 256  # requests whose secrets are looked for in later rows
 _DAY = 86400.0  # s
+_CLOCK_WAS_SET = 3600.0  # s that it may differ from the time that has passed
 
 
 def database(settings: Settings) -> Path:
@@ -80,6 +81,7 @@ class FeedbackLog:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         self._in_hand = 0  # rows taken from the queue and not yet written
+        self._began = time.time(), time.monotonic()
         self._deadline = float("inf")  # of the writer, once it is to end
         self._dropped = 0
         self._failing = False
@@ -99,7 +101,12 @@ class FeedbackLog:
 
     async def flush(self, timeout: float = 5.0) -> bool:
         """Wait until everything recorded so far is on disk; say whether it is."""
-        return await asyncio.to_thread(self._wait_until_written, timeout)
+        return await asyncio.to_thread(self.written, timeout)
+
+    def written(self, timeout: float = 5.0) -> bool:
+        """Do what `flush` does, without an event loop."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._queue and not self._in_hand, timeout)
 
     async def close(self, timeout: float = 2.0) -> bool:
         """Write what is left, end the thread; say whether all of it was written in time."""
@@ -135,10 +142,6 @@ class FeedbackLog:
                 self._thread.start()
             self._changed.notify_all()
 
-    def _wait_until_written(self, timeout: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._queue and not self._in_hand, timeout)
-
     # --- in the writer's thread -----------------------------------------------------------------------------------
 
     def _write_all(self) -> None:
@@ -154,7 +157,7 @@ class FeedbackLog:
                         self._write(store, ready)
                         if self._retention_days and time.monotonic() >= next_purge:
                             next_purge = time.monotonic() + _DAY
-                            store.purge(before=time.time() - self._retention_days * _DAY)
+                            self._purge(store)
                         break
                     except StoreError as error:
                         self._tell_failure(error)
@@ -194,8 +197,7 @@ class FeedbackLog:
         from .store import Store
 
         store = Store(self.path)
-        if store.notice:
-            self._tell(store.notice)
+        self._tell_notice(store)
         return store
 
     def _write(self, store: Store, rows: list[AnyRow]) -> None:
@@ -203,6 +205,7 @@ class FeedbackLog:
             log.warning(
                 "feedback refused: %s %s: %s", type(refused.row).__name__, _id(refused.row), refused.reason
             )
+        self._tell_notice(store)
         if self._failing:
             self._failing = False
             log.warning("feedback is written again")
@@ -210,6 +213,14 @@ class FeedbackLog:
             dropped, self._dropped = self._dropped, 0
         if dropped:
             self._tell(f"{dropped} rows of feedback were lost because they could not be written in time")
+
+    def _purge(self, store: Store) -> None:
+        # A purge by a clock that was set forward takes what is not old, and nothing brings it back.
+        drift = (time.time() - self._began[0]) - (time.monotonic() - self._began[1])
+        if abs(drift) > _CLOCK_WAS_SET:
+            log.warning("the clock was set: what is old is left to the next session to delete")
+            return
+        store.purge(before=time.time() - self._retention_days * _DAY)
 
     def _clean(self, row: AnyRow) -> AnyRow:
         """Take out what may not be written. A row that cannot be cleaned loses its text."""
@@ -232,6 +243,11 @@ class FeedbackLog:
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return known
+
+    def _tell_notice(self, store: Store) -> None:
+        notice, store.notice = store.notice, ""
+        if notice:
+            self._tell(notice)
 
     def _tell_failure(self, error: StoreError) -> None:
         log.warning("feedback not written: %s", error)

@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..platform import lock
-from .database import BUSY_TIMEOUT, connect, explained, is_damage, private_file, transaction, unusable
+from .database import (
+    BUSY_TIMEOUT,
+    connect,
+    explained,
+    is_damage,
+    is_gone,
+    private_file,
+    transaction,
+    unusable,
+)
 from .events import CandidateRow, EventRow, RequestRow
 from .tracker import CHECKPOINTS
 
@@ -171,6 +180,10 @@ class Store:
         """Return the damaged stores that were set aside here."""
         return sorted(self.path.parent.glob(f"{self.path.name}.damaged-*"))
 
+    def integrity(self) -> str:
+        """Return `ok`, or the first thing that is wrong with the file. Reads all of it."""
+        return str(self._rows("PRAGMA integrity_check(1)", ())[0][0])
+
     # --- reading --------------------------------------------------------------------------------------------------
 
     def events(
@@ -289,11 +302,14 @@ class Store:
     # --- opening --------------------------------------------------------------------------------------------------
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do work; where it finds the file damaged, set that aside and do it on a new one."""
+        """Do work; where it finds the file damaged, set that aside and do it on a new one.
+
+        Where another process has done so, or somebody has deleted the file, do it on what stands there now.
+        """
         try:
             return work(self._connection)
         except sqlite3.Error as error:
-            if not is_damage(error):
+            if not is_damage(error) and not is_gone(error):
                 raise explained(error, self.path) from error
         self._connection.close()
         self._connection = self._open(damaged=True)

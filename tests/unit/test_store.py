@@ -475,32 +475,3 @@ def test_a_store_of_version_1_is_brought_up_to_date_with_its_rows(path: Path) ->
         (record,) = store.records()
         assert record.candidates[0].origin == "greedy"
         assert {candidate.origin for candidate in record.candidates} == {"greedy", "sample", "repair"}
-
-
-@posix
-def test_killed_writers_lose_nothing_that_was_acknowledged(path: Path, tmp_path: Path) -> None:
-    Store(path).close()
-    draw = random.Random(14)
-    acknowledged: set[str] = set()
-    for turn in range(5):
-        notes = [tmp_path / f"acknowledged-{turn}-{i}" for i in range(2)]
-        writers = [_writer(path, note, f"{turn}-{i}", 1_000_000) for i, note in enumerate(notes)]
-        deadline = time.monotonic() + 10
-        while (
-            not all(note.exists() and note.stat().st_size for note in notes) and time.monotonic() < deadline
-        ):
-            time.sleep(0.01)
-        time.sleep(draw.random() * 0.15)
-        for process in writers:
-            process.kill()
-            process.wait(10)
-        for note in notes:
-            acknowledged.update(line for line in note.read_text().split("\n")[:-1])
-        with Store(path) as store:
-            assert store.notice == ""
-            assert store._connection.execute("PRAGMA integrity_check").fetchall()[0][0] == "ok"
-    with Store(path) as store:
-        records = {record.request.request_id: record for record in store.records()}
-    assert len(acknowledged) > 20
-    assert acknowledged <= set(records)
-    assert all(len(record.candidates) == len(record.events) == 1 for record in records.values())

@@ -1,0 +1,113 @@
+"""Kill servers with SIGKILL while they log, and look whether anything that was acknowledged is missing.
+
+    cd tests && python -m e2e.kills 200
+
+Two writers at a time, as two editors have, and a reader; a writer that was killed is replaced while the other goes
+on. The last line is the result, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nl2code_server.feedback.store import Store
+
+_STARTS = 30.0  # seconds that a writer may take to its first row
+_LONGEST = 0.15  # seconds from there to its end
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was left after so many kills."""
+
+    kills: int
+    acknowledged: int
+    missing: int
+    incomplete: int
+    """Requests without their candidate or event."""
+    integrity: str
+    reads: int
+    notice: str
+    seconds: float
+
+
+def run(kills: int, folder: Path, seed: int = 14) -> Result:
+    """Kill so many writers, one after the other, and look at the store."""
+    path, draw, began = folder / "feedback.db", random.Random(seed), time.monotonic()
+    Store(path).close()
+    notes: list[Path] = []
+    reader = _start("fakes.reader", path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    writers: list[tuple[subprocess.Popen[bytes], Path]] = []
+    try:
+        for number in range(kills):
+            while len(writers) < 2:
+                notes.append(folder / f"acknowledged-{len(notes)}")
+                name = f"w{len(notes)}"
+                process = _start("fakes.writer", path, notes[-1], name, 1_000_000, 0.0)
+                writers.append((process, notes[-1]))
+            process, note = writers.pop(draw.randrange(2) if number else 0)
+            _wait_for_a_row(process, note)
+            time.sleep(draw.random() * _LONGEST)
+            process.kill()
+            process.wait(10)
+    finally:
+        for process, _ in writers:
+            process.kill()
+            process.wait(10)
+    told, _ = reader.communicate(timeout=60)
+    if reader.returncode != 0:
+        raise AssertionError("the reader failed")
+    return _look(path, notes, kills, int(told), time.monotonic() - began)
+
+
+def _start(module: str, *arguments: object, **pipes: int) -> subprocess.Popen[bytes]:
+    tests = str(Path(__file__).parents[1])
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=os.environ | {"PYTHONPATH": os.pathsep.join([tests, *sys.path])}, **pipes
+    )
+
+
+def _wait_for_a_row(process: subprocess.Popen[bytes], note: Path) -> None:
+    deadline = time.monotonic() + _STARTS
+    while not (note.exists() and note.stat().st_size):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError("a writer has written nothing")
+        time.sleep(0.005)
+
+
+def _look(path: Path, notes: Sequence[Path], kills: int, reads: int, seconds: float) -> Result:
+    # The last line may be cut: its row was acknowledged to nobody.
+    acknowledged = {line for note in notes if note.exists() for line in note.read_text().split("\n")[:-1]}
+    with Store(path) as store:
+        records = {record.request.request_id: record for record in store.records()}
+        integrity = store.integrity()
+        notice = store.notice
+    incomplete = sum(
+        not (len(records[key].candidates) == len(records[key].events) == 1)
+        for key in acknowledged & records.keys()
+    )
+    missing = len(acknowledged - records.keys())
+    return Result(kills, len(acknowledged), missing, incomplete, integrity, reads, notice, round(seconds, 1))
+
+
+def main() -> None:
+    """Print the result."""
+    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    with tempfile.TemporaryDirectory() as folder:
+        result = run(kills, Path(folder))
+    print(json.dumps(asdict(result)))
+    sys.exit(bool(result.missing or result.incomplete or result.integrity != "ok"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""A process that reads the feedback store over and over, and fails if a row that it has seen is gone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from nl2code_server.feedback.store import Store
+
+
+def main(path: Path) -> None:
+    """Read until stdin ends; print how often."""
+    import threading
+
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    seen: set[str] = set()
+    passes = 0
+    with Store(path) as store:
+        while not ended.wait(0.05):
+            found = {record.request.request_id for record in store.records()}
+            if gone := seen - found:
+                sys.exit(f"{len(gone)} rows are gone")
+            seen = found
+            passes += 1
+    print(passes)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
