@@ -45,7 +45,7 @@ def run(kills: int, folder: Path, seed: int = 14) -> Result:
     path, draw, began = folder / "feedback.db", random.Random(seed), time.monotonic()
     Store(path).close()
     notes: list[Path] = []
-    reader = _start("fakes.reader", path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    reader = _start("fakes.reader", path, pipe=subprocess.PIPE)
     writers: list[tuple[subprocess.Popen[bytes], Path]] = []
     try:
         for number in range(kills):
@@ -69,11 +69,14 @@ def run(kills: int, folder: Path, seed: int = 14) -> Result:
     return _look(path, notes, kills, int(told), time.monotonic() - began)
 
 
-def _start(module: str, *arguments: object, **pipes: int) -> subprocess.Popen[bytes]:
+def _start(module: str, *arguments: object, pipe: int | None = None) -> subprocess.Popen[bytes]:
     tests = str(Path(__file__).parents[1])
     command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.Popen(
-        command, env=os.environ | {"PYTHONPATH": os.pathsep.join([tests, *sys.path])}, **pipes
+        command,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([tests, *sys.path])},
+        stdin=pipe,
+        stdout=pipe,
     )
 
 

@@ -195,6 +195,18 @@ async def test_accept_reject_and_what_copilots_clients_tell() -> None:
     assert logged[4].cause == "not what I meant"
 
 
+async def test_closing_a_suggestion_says_nothing_of_its_worth() -> None:
+    with FakeEndpoint([fenced(GCD)]) as fake:
+        async with door(fake) as editor:
+            (item,) = await editor.offered(FILE)
+            suggestion = item["command"]["arguments"][0]
+            for _ in range(2):
+                told = await editor.client.command("nl2code.reject", suggestion, "dismissed")
+                assert told == {"rejected": True}
+            logged = await events("offered", "dismissed")
+    assert [(event.event, event.cause) for event in logged] == [("offered", ""), ("dismissed", "")]
+
+
 async def test_bad_arguments_are_refused_and_nothing_breaks() -> None:
     with FakeEndpoint([fenced(GCD)]) as fake:
         async with door(fake) as editor:

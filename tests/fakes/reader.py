@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 
 from nl2code_server.feedback.store import Store
@@ -10,10 +11,8 @@ from nl2code_server.feedback.store import Store
 
 def main(path: Path) -> None:
     """Read until stdin ends; print how often."""
-    import threading
-
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    threading.Thread(target=_wait_for_the_end, args=(ended,), daemon=True).start()
     seen: set[str] = set()
     passes = 0
     with Store(path) as store:
@@ -24,6 +23,11 @@ def main(path: Path) -> None:
             seen = found
             passes += 1
     print(passes)
+
+
+def _wait_for_the_end(ended: threading.Event) -> None:
+    sys.stdin.read()
+    ended.set()
 
 
 if __name__ == "__main__":

@@ -67,11 +67,14 @@ async def accept(ls: Server, suggestion_id: str, whole: bool = False) -> Result:
 
 @_command
 async def reject(ls: Server, suggestion_id: str, cause: str = "") -> Result:
-    """The user does not want a suggestion."""
+    """The user does not want a suggestion; with the cause `dismissed`, has closed it without a word about it."""
     found = ls.session.offers.get(suggestion_id)
     if found is None:
         return {"rejected": False, "reason": _unknown(suggestion_id)}
-    ls.session.event("rejected", found, cause=cause[:_LONGEST_CAUSE] or "explicit")
+    if cause == "dismissed":
+        ls.session.event("dismissed", found)
+    else:
+        ls.session.event("rejected", found, cause=cause[:_LONGEST_CAUSE] or "explicit")
     return {"rejected": True}
 
 

@@ -85,15 +85,15 @@ async def test_dismissed(start: Start, endpoint: FakeEndpoint, profile: Path) ->
         (suggestion,) = await offered()
         screen.press("C-]")
         screen.wait(lambda text: "return a" not in text)
-        (rejected,) = of(await events("rejected"), "rejected")
-        assert (rejected.suggestion_id, rejected.cause) == (suggestion, "dismissed")
+        (dismissed,) = of(await events("dismissed"), "dismissed")
+        assert dismissed.suggestion_id == suggestion
         screen.press("Escape", "a")  # the same text again: it was dismissed
         screen.press("Tab")
         screen.press("Escape")
         screen.type(":w\n")
         # Tab is a tab again, which Neovim's settings for Python turn into spaces.
         await saved(profile / "demo.py", f"{COMMENT}{' ' * (-len(COMMENT) % 4)}\n")
-        assert len(of(await events("rejected"), "offered")) == 1
+        assert len(of(await events("dismissed"), "offered")) == 1
 
 
 async def test_taken_by_words_then_whole(start: Start, endpoint: FakeEndpoint, profile: Path) -> None:
