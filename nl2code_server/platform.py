@@ -261,6 +261,32 @@ def confine(memory: int) -> None:
             resource.setrlimit(limit, (value, value))
 
 
+def on_battery() -> bool:
+    """Say whether this machine lives on its battery. One that does not tell is taken to be plugged in."""
+    if sys.platform == "linux":
+        supplies = [(_line(one / "type"), one) for one in Path("/sys/class/power_supply").glob("*")]
+        plugged = [_line(one / "online") == "1" for kind, one in supplies if kind in ("Mains", "USB")]
+        draining = any(
+            kind == "Battery" and _line(one / "status") == "Discharging" and _line(one / "scope") != "Device"
+            for kind, one in supplies
+        )
+        return draining and not any(plugged)
+    if sys.platform == "darwin":
+        shown = subprocess.run(["/usr/bin/pmset", "-g", "ps"], capture_output=True, timeout=5, check=False)
+        return b"'Battery Power'" in shown.stdout
+    if sys.platform == "win32":
+        status = (ctypes.c_ubyte * 12)()
+        return bool(ctypes.windll.kernel32.GetSystemPowerStatus(status)) and status[0] == 0
+    return False
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
 def free_bytes(path: Path) -> int:
     """Return the free space on the disk where `path` (absolute) is, or would be made."""
     import shutil

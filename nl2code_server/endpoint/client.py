@@ -101,6 +101,20 @@ class ChatClient:
         if total is not None:
             yield total
 
+    async def warm(self, request: ChatRequest) -> bool:
+        """Have our own host evaluate a prompt while it has nothing else to do; tell whether it did, to the end."""
+        capabilities = await self.capabilities()
+        if capabilities.server != "nl2code":
+            return False
+        until = self._total()
+        body = request_body(request, quirks()[capabilities.server], capabilities.model)
+        root = self.endpoint.url.removesuffix("/v1")
+        async with self._answer("POST", "/warm", body, until, root=root) as response:
+            told = await self._body(response, until)
+        with self._translated():
+            answer = parse(told)
+        return isinstance(answer, dict) and answer.get("warm") == "ok"
+
     async def _generate(
         self, request: ChatRequest, quirk: Quirks, model: str, until: _Limit
     ) -> AsyncGenerator[Delta | Usage, None]:
@@ -155,12 +169,12 @@ class ChatClient:
 
     @asynccontextmanager
     async def _answer(
-        self, method: str, path: str, body: bytes | None, limit: _Limit
+        self, method: str, path: str, body: bytes | None, limit: _Limit, *, root: str = ""
     ) -> AsyncIterator[httpx2.Response]:
         """Send a request and give its answer, which has status 200; leaving this closes the connection."""
         with self._translated():
             http = self._client()
-            request = http.build_request(method, self.endpoint.url + path, content=body)
+            request = http.build_request(method, (root or self.endpoint.url) + path, content=body)
             async with self._deadline(limit):
                 response = await http.send(request, stream=True)
         try:

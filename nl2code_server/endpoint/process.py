@@ -79,6 +79,12 @@ async def ensure_host(settings: Settings, *, on_status: OnStatus) -> Endpoint:
     return await asyncio.shield(task)
 
 
+async def running_host(settings: Settings) -> Endpoint | None:
+    """Return the local host if one is needed and answers; starts none."""
+    record = None if settings.endpoint else await asyncio.to_thread(runtime.read, _key(settings))
+    return _endpoint(record) if record and await _answers(record) else None
+
+
 async def host_status(settings: Settings) -> list[HostStatus]:
     """Return the model hosts that run on this machine, oldest first."""
     records = runtime.records()

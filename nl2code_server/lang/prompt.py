@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .context import Context
 from .hidden import without_hidden
@@ -129,6 +129,13 @@ def _habits(context: Context, placement: Placement) -> str:
     if context.python and context.python < _RECENT:
         said.append(_PYTHON.format(version=written(context.python)))
     return " ".join(one for one in said if one)
+
+
+def build_stable(placement: Placement, context: Context) -> Prompt:
+    """Render the part of a prompt that stands before the instruction and what it brings in: the part to warm."""
+    stable = replace(context, others="", accepted=())
+    frame = Frame("", placement.place, placement.scope, context.head, context.depth)
+    return Prompt((("system", RULES), ("user", defuse("\n\n".join(_around(stable))))), frame)
 
 
 def build(instruction: str, placement: Placement, context: Context) -> Prompt:

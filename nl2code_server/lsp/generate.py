@@ -14,6 +14,7 @@ from . import workspace
 from .anchor import moved
 from .convert import to_workspace_edit
 from .offers import Offer
+from .preload import parsed
 from .progress import progress_bar
 from .server import Server
 
@@ -41,7 +42,7 @@ async def make(
     ls: Server, uri: str, line: int, *, surface: str, fresh: bool = False, candidates: int = 1
 ) -> Outcome:
     """Make suggestions for the instruction at a line, at least one of them."""
-    snapshot = workspace.document(ls, uri).snapshot()
+    snapshot = await parsed(workspace.document(ls, uri).snapshot())
     job = Job(
         snapshot,
         instruction_at(ls, snapshot, line),

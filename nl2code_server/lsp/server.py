@@ -56,6 +56,7 @@ class Server(LanguageServer):
         )
         self.session = Session(self, flags)
         cast("Protocol", self.protocol).on_close = self.session.close
+        cast("Protocol", self.protocol).on_change = self.session.changed
 
     async def ask(self, method: str, params: Any, *, seconds: float) -> Any:
         """Send a request to the client; raise `NoAnswer` when no usable answer comes in time."""
@@ -145,12 +146,6 @@ def _commands() -> ModuleType:
     return commands
 
 
-def _pipeline() -> ModuleType:
-    from ..suggest import pipeline
-
-    return pipeline
-
-
 _FEATURES: dict[str, tuple[Callable[[], ModuleType], str, Any]] = {
     lsp.TEXT_DOCUMENT_INLINE_COMPLETION: (
         _inline_completion,
@@ -169,6 +164,8 @@ _FEATURES: dict[str, tuple[Callable[[], ModuleType], str, Any]] = {
     "textDocument/didShowCompletion": (_notifications, "shown", None),
     "textDocument/didPartiallyAcceptCompletion": (_notifications, "partially_accepted", None),
 }
+_LIGHT = (_inline_completion, _completion, _notifications)
+"""What may be imported on the event loop; these take their snapshot before they wait for the rest."""
 _COMMANDS = {
     "nl2code.accept": "accept",
     "nl2code.reject": "reject",
@@ -181,20 +178,22 @@ _COMMANDS = {
 
 def _handler(load: Callable[[], ModuleType], name: str) -> Callable[..., Awaitable[Any]]:
     async def handler(ls: Server, *arguments: Any) -> Any:
+        if load not in _LIGHT:
+            await ls.session.preload.ready()
         return await getattr(load(), name)(ls, *arguments)
 
     return handler
 
 
-async def _load_features() -> None:
+async def _load_features(ls: Server) -> None:
     """Import what the first suggestion will need, once the client has got its first answers."""
     await asyncio.sleep(_SETTLED_SECONDS)
-    for load in (_inline_completion, _pipeline, _commands, _code_action, _hover):
-        await asyncio.to_thread(load)
+    await ls.session.preload.ready()
 
 
 async def _take_over(ls: Server) -> None:
     await asyncio.sleep(_SETTLED_SECONDS)
+    await ls.session.preload.ready()
     await ls.session.take_over()
 
 
@@ -213,7 +212,7 @@ def _initialize(ls: Server, params: lsp.InitializeParams) -> None:
 
 def _initialized(ls: Server, _: lsp.InitializedParams) -> None:
     ls.session.tell_problems()
-    ls.session.spawn(_load_features())
+    ls.session.spawn(_load_features(ls))
     ls.session.spawn(_take_over(ls))
     if ls.session.client.watches_configuration:
         ls.session.spawn(_watch_configuration(ls))

@@ -16,6 +16,8 @@ from ..config import Settings
 from ..errors import ModelMissing, Nl2CodeError
 from .clients import Client
 from .offers import Offer, Offers
+from .pauses import Pauses
+from .preload import Preload
 from .status import Board, Report, State
 from .workspace import documents, find
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from .download import Download
     from .outcomes import Outcomes
     from .server import Server
-    from .transport import Change, Protocol
+    from .transport import Change
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ class Session:
         self.client = Client()
         self.offers = Offers()
         self._outcomes: Outcomes | None = None
+        self.preload = Preload()
+        self._pauses = Pauses(self)
         self.board = Board(ls.tell_status, ls.warn)
         self.decisions: OrderedDict[tuple[str, str], Decision] = OrderedDict()
         """By URI and text of the instruction, the last one at the end."""
@@ -79,7 +83,7 @@ class Session:
 
     @property
     def outcomes(self) -> Outcomes:
-        """What becomes of suggestions; edits are watched from the first one on."""
+        """What becomes of suggestions, followed from the first one on."""
         if self._outcomes is None:
             from .outcomes import Outcomes
 
@@ -88,7 +92,6 @@ class Session:
                 return document.rows if document else None
 
             self._outcomes = Outcomes(self, lines)
-            cast("Protocol", self._ls.protocol).on_change = self._outcomes.changed
         return self._outcomes
 
     @property
@@ -142,7 +145,8 @@ class Session:
         self.board.begin(task)
         ends: Report | None = None
         try:
-            outcome = await self._suggester_in_force().suggest(job, on_stage=tell)
+            await self.preload.ready()
+            outcome = await self.suggester_in_force().suggest(job, on_stage=tell)
             log.info(
                 "request %s: %d suggestions, %.2f s, %d tokens",
                 outcome.request_id,
@@ -221,6 +225,7 @@ class Session:
 
     def opened(self, document: Document) -> None:
         """Find what was accepted in a file before."""
+        self._pauses.opened(document)
         if self._outcomes is not None:
             self._outcomes.opened(document.uri)
 
@@ -231,11 +236,13 @@ class Session:
 
     def closed(self, document: Document) -> None:
         """Let go of what was offered in a file."""
+        self._pauses.closed(document)
         if self._outcomes is not None:
             self._outcomes.closed(document.uri)
 
     def changed(self, document: Document, changes: Sequence[Change], before: Snapshot | None) -> None:
-        """Follow an edit of a cell."""
+        """Follow an edit."""
+        self._pauses.changed(document, changes)
         if self._outcomes is not None:
             self._outcomes.changed(document, changes, before)
 
@@ -255,6 +262,7 @@ class Session:
 
     async def close(self) -> None:
         """End all work and let go of everything."""
+        self._pauses.close()
         if self._outcomes is not None:
             self._outcomes.close()
         tasks = (*self._tasks, *self._working)
@@ -267,7 +275,13 @@ class Session:
             closing.append(self._feedback.close(_WRITE_SECONDS))
         await asyncio.gather(*closing, *tasks, return_exceptions=True)
 
-    def _suggester_in_force(self) -> Suggester:
+    @property
+    def suggester(self) -> Suggester | None:
+        """What makes suggestions, once it was needed."""
+        return self._suggester
+
+    def suggester_in_force(self) -> Suggester:
+        """Return what makes suggestions under the settings in force."""
         from ..feedback.identity import new_id
         from ..suggest.pipeline import Suggester
 

@@ -182,11 +182,14 @@ def _suits_project(job: Job, after: Snapshot) -> tuple[Check, ...]:
 async def _verified(job: Job, placement: Placement, candidate: Candidate, sandbox: Interpreter) -> Candidate:
     """Run the examples of the instruction against the candidate."""
     examples = examples_of(job)
-    after = _with_imports_for(examples, job, job.snapshot.edited(candidate.edits))
-    code, context, examples = await asyncio.to_thread(
-        runnable, after, candidate.code, placement.scope, examples, job.modules
-    )
-    verdict = await verify(code, context, examples, sandbox)
+
+    def prepared() -> tuple[str, str, tuple[Example, ...]]:
+        with _ONE_AT_A_TIME:
+            after = _with_imports_for(examples, job, job.snapshot.edited(candidate.edits))
+        return runnable(after, candidate.code, placement.scope, examples, job.modules)
+
+    code, context, fitting = await asyncio.to_thread(prepared)
+    verdict = await verify(code, context, fitting, sandbox)
     check = Check("examples", verdict.status != "failed", verdict.reason)
     return replace(candidate, status=verdict.status, examples=verdict.runs, checks=(*candidate.checks, check))
 

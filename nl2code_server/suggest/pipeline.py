@@ -8,23 +8,27 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..config import Settings
-from ..lang.context import Extent, collect
+from ..feedback.identity import file_id
+from ..lang.context import Context, Extent, collect
 from ..lang.document import Snapshot
-from ..lang.placement import place
-from ..lang.prompt import build
+from ..lang.placement import Placement, place
+from ..lang.prompt import build, build_stable
 from . import Job, Outcome, Trace
 from .attempt import Attempt, Plan
 from .judge import edits_for
 from .sandbox import Sandbox
-from .speculate import SharedWork
+from .speculate import Ahead, SharedWork
 from .surroundings import Surroundings
 
 if TYPE_CHECKING:
+    from ..endpoint import Endpoint
     from ..endpoint.client import ChatClient
     from ..feedback.log import FeedbackLog
 
 CONTEXT_TOKENS = 400  # two to three seconds of prompt on two CPU cores, cold
 ENDPOINT_CONTEXT_TOKENS = 2000
+
+LINGER = 0.5  # s
 
 Tell = Callable[[str], None]
 
@@ -50,7 +54,9 @@ class Suggester:
         self.client = client
         self.project = project
         self._on_status = on_status or (lambda _: None)
-        self._work: SharedWork[Outcome] = SharedWork()
+        # An editor takes its question back at each key, also at the one that ends the line of the comment.
+        linger = 0.0 if settings.endpoint else LINGER
+        self._work: SharedWork[Outcome] = SharedWork(linger=linger, cost=lambda outcome: outcome.tokens)
         self.sandbox = Sandbox() if settings.verify else None
         self._chat: ChatClient | None = None
         self._last: Trace | None = None
@@ -61,17 +67,66 @@ class Suggester:
         """Return the story of the last decision."""
         return self._last
 
+    @property
+    def ahead(self) -> Ahead:
+        """What was begun before it was asked for."""
+        return self._work.ahead
+
     async def suggest(
-        self, job: Job, *, on_stage: Tell | None = None, on_text: Tell | None = None
+        self,
+        job: Job,
+        *,
+        on_stage: Tell | None = None,
+        on_text: Tell | None = None,
+        ahead: bool = False,
     ) -> Outcome:
         """Make suggestions for a job.
 
         Failures are told in `Outcome.reason`; only `ModelMissing` is raised, because a person must be asked first.
         `on_stage` is told what is being done, `on_text` the unchecked text as it streams.
         The same prompt asked for again is answered by the work under way or by its result, unless `job.fresh`.
+        `ahead` says that nobody has asked for it yet.
         """
         from ..endpoint.process import adapter_in_force
 
+        job, placement, context = await self._context(job)
+        prompt = build(job.instruction.text, placement, context)
+        # Files are read for both, the second once.
+        adapter = await asyncio.to_thread(adapter_in_force, self.settings)
+        if self.feedback:
+            await asyncio.to_thread(file_id, job.snapshot.uri)
+        key = (prompt.hash, job.snapshot.uri, job.candidates, adapter)
+        if job.fresh:
+            self._work.forget(key)
+        plan = Plan(job, placement, prompt, context.sizes)
+        attempt = Attempt(self, plan, on_stage or (lambda _: None), self._counted if ahead else on_text)
+        outcome = await self._work.share(
+            key, attempt.run, worth_keeping=lambda done: bool(done.suggestions), ahead=ahead
+        )
+        if not ahead:
+            self._last = outcome.trace
+        return self._rebound(outcome, plan)
+
+    async def warm(self, job: Job) -> None:
+        """Have the local host evaluate the part of the prompt that will be the same whatever is asked there.
+
+        Starts no host, and sends nothing anywhere else.
+        """
+        from ..endpoint import ChatRequest, Message
+        from ..endpoint.process import running_host
+
+        if self.settings.endpoint or (endpoint := await running_host(self.settings)) is None:
+            return
+        job, placement, context = await self._context(job)
+        prompt = build_stable(placement, context)
+        messages = tuple(Message(role=role, content=content) for role, content in prompt.messages)  # type: ignore[typeddict-item]
+        self.ahead.warmed += await self._client(endpoint).warm(ChatRequest(messages))
+
+    def outdate(self) -> None:
+        """The user types on: what was begun for the text before is of no use, unless somebody still waits for it."""
+        self._work.outdate()
+
+    async def _context(self, job: Job) -> tuple[Job, Placement, Context]:
         placement = place(job.snapshot, job.instruction)
         chosen = ENDPOINT_CONTEXT_TOKENS if self.settings.endpoint else CONTEXT_TOKENS
         tokens = self.settings.context_tokens or chosen
@@ -80,25 +135,24 @@ class Suggester:
         context = await asyncio.to_thread(
             collect, job.snapshot, job.instruction, placement, tokens=tokens, around=around, extent=extent
         )
-        prompt = build(job.instruction.text, placement, context)
-        key = (prompt.hash, job.snapshot.uri, job.candidates, adapter_in_force(self.settings))
-        if job.fresh:
-            self._work.forget(key)
-        plan = Plan(job, placement, prompt, context.sizes)
-        attempt = Attempt(self, plan, on_stage or (lambda _: None), on_text)
-        outcome = await self._work.share(key, attempt.run, worth_keeping=lambda done: bool(done.suggestions))
-        self._last = outcome.trace
-        return self._rebound(outcome, plan)
+        return job, placement, context
+
+    def _counted(self, _: str) -> None:
+        self.ahead.tokens += 1
 
     async def connect(self) -> ChatClient:
         """Return a client for the endpoint in force, starting the local host if need be."""
-        from ..endpoint.client import ChatClient
         from ..endpoint.process import ensure_host
 
         endpoint = await ensure_host(self.settings, on_status=self._on_status)
+        if self._chat is not None and self._chat.endpoint != endpoint:
+            await self._chat.close()  # of a host that is gone
+        return self._client(endpoint)
+
+    def _client(self, endpoint: Endpoint) -> ChatClient:
+        from ..endpoint.client import ChatClient
+
         if self._chat is None or self._chat.endpoint != endpoint:
-            if self._chat is not None:
-                await self._chat.close()  # of a host that is gone
             self._chat = ChatClient(endpoint, request_timeout=self.settings.request_timeout)
         return self._chat
 

@@ -132,11 +132,12 @@ class Sandbox:
     async def _started(self) -> AsyncMonty:
         async with self._starting:
             if self._pool is None:
-                await asyncio.to_thread(_load)  # some 100 ms, which the event loop does not have
+                # Some 100 ms, which the event loop does not have.
+                binary = self._binary or await asyncio.to_thread(_load)
                 from pydantic_monty import AsyncMonty
 
                 pool = AsyncMonty(
-                    binary_path=self._binary or _worker_binary(),
+                    binary_path=binary,
                     max_processes=self._processes,
                     checkout_timeout=5.0,
                     request_timeout=10.0,
@@ -226,8 +227,10 @@ def _resource_limits(limits: Limits) -> ResourceLimits:
     }
 
 
-def _load() -> None:
+def _load() -> Path:
     import pydantic_monty  # noqa: F401
+
+    return _worker_binary()
 
 
 def _worker_binary() -> Path:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 # Nobody ends an instruction with these; more is about to be typed.
 _DANGLING = re.compile(
     r"""(?:\b(?:an?|the|of|in|on|at|to|for|from|with|by|as|and|or|but|that|which|whose|this|these|its?|into|using
-    |e\.?g|i\.?e|is|are|not|if|when|than)|[,;:(\[{=<>+*/-]|->|\b\w+\([^)]*)\s*\Z""",
+    |e\.?g\.?|i\.?e\.?|is|are|not|if|when|than)|[,;:(\[{=<>+*/-]|->|\b\w+\([^)]*)\s*\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
 
@@ -117,8 +117,7 @@ class SharedWork(Generic[T]):
             return done
         run = self._running.get(key)
         if run is None:
-            run = self._running[key] = _Running(asyncio.ensure_future(_run(start)), ahead=ahead)
-            self.ahead.begun += ahead
+            run = self._begin(key, start, worth_keeping, ahead)
         elif not ahead:
             self.ahead.joined += 1
         early = run.ahead and not ahead
@@ -128,16 +127,10 @@ class SharedWork(Generic[T]):
             result = await asyncio.shield(run.task)
         finally:
             run.waiting -= 1
-            if run.waiting == 0:
+            if run.waiting == 0 and not run.task.done():
                 await self._left(key, run)
         if early:
             self.ahead.tokens_used += self._cost(result)
-        if worth_keeping(result) and key not in self._done:
-            self._done[key] = result
-            if run.ahead:
-                self._unasked.add(key)
-            while len(self._done) > self._keep:
-                self._unasked.discard(self._done.popitem(last=False)[0])
         return result
 
     async def close(self) -> None:
@@ -153,11 +146,33 @@ class SharedWork(Generic[T]):
             self._unasked.discard(key)
             self.ahead.tokens_used += self._cost(result)
 
-    async def _left(self, key: Hashable, run: _Running[T]) -> None:
-        """Nobody waits any more: the work is over, or it ends now or soon."""
-        if run.task.done():
+    def _begin(
+        self,
+        key: Hashable,
+        start: Callable[[], Awaitable[T]],
+        worth_keeping: Callable[[T], bool],
+        ahead: bool,
+    ) -> _Running[T]:
+        run = _Running(asyncio.ensure_future(_run(start)), ahead=ahead)
+        self._running[key] = run
+        self.ahead.begun += ahead
+
+        def ended(task: asyncio.Task[T]) -> None:
             self._remove(key, run)
-        elif self._linger and not run.stale:
+            if task.cancelled() or task.exception() is not None or not worth_keeping(task.result()):
+                return
+            self._done[key] = task.result()
+            if run.ahead:
+                self._unasked.add(key)
+            while len(self._done) > self._keep:
+                self._unasked.discard(self._done.popitem(last=False)[0])
+
+        run.task.add_done_callback(ended)
+        return run
+
+    async def _left(self, key: Hashable, run: _Running[T]) -> None:
+        """Nobody waits any more: the work ends now, or soon."""
+        if self._linger and not run.stale:
             asyncio.get_running_loop().call_later(self._linger, self._stop_if_left, key, run)
         else:
             self._stop(key, run)

@@ -58,7 +58,7 @@ class Surroundings:
         self._root = path_of(project)
         if self._root is not None and not self._root.is_dir():
             self._root = None
-        self._project_id = project_id(project) if project else ""
+        self._project = project
         self._database = database
         self._opened = opened
         # Two of them: the list of all names takes its time in a large workspace, what is imported does not.
@@ -144,7 +144,7 @@ class Surroundings:
     def _read_accepted(self, job: Job) -> list[Snippet]:
         if self._database is None or self._settings.feedback != "full" or self._settings.context != "project":
             return []
-        return similar_accepted(self._database, self._project_id, job.instruction.text)
+        return similar_accepted(self._database, project_id(self._project), job.instruction.text)
 
     def _names_in(self, environment: Path | None) -> frozenset[str] | None:
         """Return what is installed in an environment; it is read again when a package came or went."""

@@ -252,6 +252,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_raw(fake.models_reply)
             else:
                 self._send_json({"object": "list", "data": [entry]})
+        elif self.path == "/warm":
+            self._send_json({"warm": "ok"})
         elif self.path == "/v1/chat/completions":
             self._chat(fake, body, fake.next_reply(body))
         else:

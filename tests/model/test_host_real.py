@@ -20,6 +20,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from e2e.serving import serves_nobody_else
 from nl2code_model.host import chat
 from nl2code_model.host.engine import Chunk, EngineFailed, Generation, Message, PromptTooLong, Usage
 from nl2code_model.host.llamacpp import LlamaCpp
@@ -279,7 +280,7 @@ async def test_a_warmed_prompt_is_there_for_what_begins_like_it(smollm2: Path) -
         _, usage = await told(engine, chat_of(f"{file}Write g.", max_tokens=2))
         assert usage.cached_tokens > warmed * 0.9
         assert engine.counts.warmed_tokens_used == usage.cached_tokens
-        warming = asyncio.create_task(engine.warm(chat_of("x = 1\n" * 600)))
+        warming = asyncio.create_task(engine.warm(chat_of("x = 1\n" * 400)))
         await asyncio.sleep(0.3)
         warming.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -382,5 +383,22 @@ async def test_the_child_loads_the_file_that_was_checked_within_limits_and_witho
         ):
             assert re.search(line, limits), limits
         assert "SOME_API_KEY" not in about(engine.child_pid, "environ")
+        assert engine._child
+        async with httpx2.AsyncClient(base_url=engine._child.url, trust_env=False) as nobody:
+            for path in (
+                "/v1/models",
+                "/props",
+                "/slots",
+                "/metrics",
+                "/completion",
+                "/tokenize",
+                "/lora-adapters",
+            ):
+                assert (await nobody.post(path, json={})).status_code in (401, 404), path
+                assert (await nobody.get(path)).status_code in (401, 404), path
     finally:
         await engine.stop()
+
+
+async def test_nobody_else_is_served(real_host: Host) -> None:
+    await serves_nobody_else(real_host[0])

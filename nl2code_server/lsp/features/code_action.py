@@ -18,6 +18,7 @@ from ...suggest.verdict import verdict
 from .. import workspace
 from ..convert import part, to_workspace_edit
 from ..generate import agreed, make, offer
+from ..preload import parsed
 from ..progress import CancelledByUser
 from ..server import Server
 
@@ -31,7 +32,7 @@ async def code_action(ls: Server, params: lsp.CodeActionParams) -> list[lsp.Code
     only = params.context.only
     if document is None or (only and not any(kind == _KIND or _KIND.startswith(f"{kind}.") for kind in only)):
         return []
-    snapshot = document.snapshot()
+    snapshot = await parsed(document.snapshot())
     mode: Mode = ls.session.settings.mode  # type: ignore[assignment]
     unasked = params.context.trigger_kind == lsp.CodeActionTriggerKind.Automatic
     attention: Attention = "cursor" if unasked else "invoked"

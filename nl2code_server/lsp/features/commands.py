@@ -143,6 +143,7 @@ async def status(ls: Server, uri: str = "") -> Result:
         "mode": settings.mode,
         "client": ls.session.client.label,
         "version": __version__,
+        "ahead": asdict(ls.session.suggester.ahead) if ls.session.suggester else None,
     }
     if uri:
         document = workspace.document(ls, uri)

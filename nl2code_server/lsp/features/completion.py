@@ -10,6 +10,7 @@ from lsprotocol import types as lsp
 from .. import workspace
 from ..convert import part
 from ..offers import Offer
+from ..preload import parsed
 from ..server import Server
 from .inline_completion import PAUSE, may_ask
 
@@ -32,6 +33,8 @@ async def completion(ls: Server, params: lsp.CompletionParams) -> lsp.Completion
     if not may_ask(snapshot, cursor[0]):
         return nothing
 
+    await session.preload.finding()
+    await parsed(snapshot)
     from ...lang.instruction import at
     from ...suggest import Job
     from .. import ghost, popup

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from lsprotocol import types as lsp
 
+from ...lang.hidden import hidden
 from ...lang.instruction import Instruction, Mode, at
 from ...suggest.verdict import verdict
 from .. import workspace
 from ..convert import to_range
+from ..preload import parsed
 from ..server import Server
 from ..session import Decision
 from ..status import State
@@ -18,7 +20,7 @@ async def hover(ls: Server, params: lsp.HoverParams) -> lsp.Hover | None:
     document = workspace.find(ls.workspace, params.text_document.uri)
     if document is None:
         return None
-    snapshot = document.snapshot()
+    snapshot = await parsed(document.snapshot())
     mode: Mode = ls.session.settings.mode  # type: ignore[assignment]
     row = params.position.line + snapshot.origin
     found = at(snapshot, row, mode, attention="cursor")
@@ -27,6 +29,9 @@ async def hover(ls: Server, params: lsp.HoverParams) -> lsp.Hover | None:
     markdown = ls.session.client.markdown
     decision = ls.session.decisions.get((snapshot.uri, found.text))
     lines = [_verdict(found, markdown), *(_last(decision, markdown) if decision else [])]
+    comment = "\n".join(snapshot.line(one).decode() for one in range(found.start_row, found.end_row + 1))
+    if unseen := hidden(comment):
+        lines.append(f"Hidden characters stand here, which the model is not shown: {', '.join(unseen)}")
     report = ls.session.board.report
     if report.state is not State.READY:
         lines.append(report.text)

@@ -10,6 +10,7 @@ from lsprotocol import types as lsp
 
 from ...lang.document import Snapshot
 from .. import workspace
+from ..preload import parsed
 from ..server import Server
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ async def inline_completion(ls: Server, params: lsp.InlineCompletionParams) -> l
         return lsp.InlineCompletionList(items=[])
 
     # Most requests end above, at typing; only the others pay for a syntax tree and for what makes suggestions.
+    await session.preload.finding()
+    await parsed(snapshot)
     from ...lang.instruction import at
     from ...suggest import Job
     from .. import ghost
