@@ -45,3 +45,30 @@ async def get(record: Record, path: str) -> httpx2.Response:
     headers = {"Authorization": f"Bearer {record.token}"}
     async with httpx2.AsyncClient(headers=headers, trust_env=False) as http:
         return await http.get(record.url.removesuffix("/v1") + path)
+
+
+async def serves_nobody_else(record: Record) -> None:
+    """Check that no route answers without the token, under another name, or to another site's page."""
+    base = record.url.removesuffix("/v1")
+    routes = (
+        "/v1/models",
+        "/v1/chat/completions",
+        "/health",
+        "/metrics",
+        "/adapter",
+        "/shutdown",
+        "/",
+        "/docs",
+    )
+    token = {"Authorization": f"Bearer {record.token}"}
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        for method in ("GET", "POST", "OPTIONS"):
+            for route in routes:
+                for headers, status in (
+                    ({}, 401),
+                    ({"Authorization": "Bearer wrong"}, 401),
+                    (token | {"Host": "evil.example"}, 403),
+                    (token | {"Origin": "https://evil.example"}, 403),
+                ):
+                    answer = await http.request(method, base + route, headers=headers)
+                    assert answer.status_code == status, (method, route, headers)

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from e2e.door import COMMENT, MARK, door, events, store
-from e2e.serving import get, serving
+from e2e.serving import get, serves_nobody_else, serving
 from fakes.tiny import CHINESE, ENGLISH, LOOP, RECURSION, Tiny
 from nl2code_server.endpoint.runtime import Record
 from nl2code_server.feedback.store import Store
@@ -27,6 +27,7 @@ async def test_from_a_comment_to_the_log(kind: str, request: pytest.FixtureReque
     async with serving(str(tiny.folder)) as record:
         [entry] = (await get(record, "/v1/models")).json()["data"]
         assert (entry["id"], entry["prefill"]) == (tiny.folder.name, kind == "tiny_llama")
+        await serves_nobody_else(record)
         async with door(None) as editor:
             assert await editor.completed(f"# {ENGLISH}{MARK}") == f"# {ENGLISH}\n{LOOP.rstrip()}"
             assert await editor.completed(f"# {CHINESE}{MARK}\n") == f"# {CHINESE}\n{RECURSION}"

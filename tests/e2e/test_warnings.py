@@ -113,7 +113,7 @@ async def test_popup_and_alternatives_say_it() -> None:
         ) as editor:
             editor.open(f"{DELETE}{MARK}\n")
             items: list[Any] = []
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not items:
                     items = (await editor.client.request("textDocument/completion", editor.asked))["items"]
             assert DELETES in items[0]["detail"]
@@ -141,6 +141,8 @@ async def test_hidden_characters_stay_out_of_prompt_and_file() -> None:
     reply = 'def f(x):\n    """Re\u202eturn."""\n    return x  # \u2067\U000e0041done\n'
     with FakeEndpoint([fenced(reply)]) as fake:
         async with door(fake) as editor:
+            editor.open(f"{comment}{MARK}\n")
+            assert "not shown: U+200B, U+202E, U+2066, U+E0041, U+E0042" in await hover(editor)
             before = "y = '\u200b\U000e0043'\n"
             text = await editor.completed(f"{before}\n\n{comment}{MARK}\n")
             added = text.replace(before, "").replace(comment, "")
