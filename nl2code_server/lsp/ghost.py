@@ -18,6 +18,7 @@ from .anchor import behind, drift, moved
 from .convert import to_range
 from .offers import Offer
 from .server import Server
+from .workspace import find
 
 
 def fits(snapshot: Snapshot, instruction: Instruction, cursor: Point) -> bool:
@@ -47,6 +48,8 @@ class Shown:
 
 def shown(ls: Server, document: Document, outcome: Outcome, job: Job, cursor: Point) -> list[Shown]:
     """Return those suggestions that can be shown in the text as it is now, for a cursor in the text of the job."""
+    if find(ls.workspace, document.uri) is not document:
+        return []  # closed meanwhile, perhaps opened anew
     fitted = [
         _fitted(ls, document, job.snapshot, suggestion, cursor)
         for suggestion in outcome.suggestions

@@ -126,7 +126,7 @@ class Inside:
     async def wait_for(self, numbers: list[Json], seconds: float) -> None:
         """Wait until requests are answered; fail if the session ends or time is up."""
         async with asyncio.timeout(seconds):
-            while any(number in self.waiting for number in numbers):
+            while any(self.answered[number] < self.asked[number] for number in numbers):
                 assert not self.task.done(), "the session has ended"
                 self._news.clear()
                 await self._news.wait()

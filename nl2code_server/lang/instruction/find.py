@@ -9,6 +9,9 @@ from .score import Below, judge_comment, judge_stub
 from .stubs import Stub, end_of, is_placeholder, start_of, stubs
 from .values import Attention, Instruction, Mode
 
+_FAR = 400
+"""Rows beyond which nothing is looked for: in a file of comments alone, each would be compared with all others."""
+
 
 def find(
     snapshot: Snapshot,
@@ -42,7 +45,7 @@ def at(
     while above > 0 and not snapshot.lines[above].strip():
         above -= 1
     first = above
-    while first > 0 and not syntax.is_code(snapshot.lines[first - 1]):
+    while first > max(0, above - _FAR) and not syntax.is_code(snapshot.lines[first - 1]):
         first -= 1  # up to the comment whose placeholder the row may be
     found = _find(snapshot, mode, attention, range(first, row + 1))
     containing = [one for one in found if one.start_row <= row and _last_row(one) >= above]
@@ -116,8 +119,8 @@ def _above(snapshot: Snapshot, block: Block) -> str:
 
 
 def _beneath(snapshot: Snapshot, block: Block) -> str:
-    """Return the next line of code below a block, stripped; empty if there is none."""
-    for row in range(block.end[0] + 1, len(snapshot.lines)):
+    """Return the next line of code below a block, stripped; empty if there is none near it."""
+    for row in range(block.end[0] + 1, min(block.end[0] + _FAR, len(snapshot.lines))):
         if syntax.is_code(snapshot.lines[row]):
             return snapshot.line(row).decode("utf-8", "replace").strip()
     return ""
