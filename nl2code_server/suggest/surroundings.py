@@ -80,7 +80,7 @@ class Surroundings:
             or not file.is_relative_to(self._near.files.root)
         ):
             quotes = await asyncio.to_thread(lambda: preferred(job.snapshot.tree))
-            return replace(job, known=Known(quotes=quotes)), Around()
+            return replace(job, known=Known(quotes=quotes, importable=STANDARD)), Around()
         opened = _by_path(self._opened()) if self._settings.context == "project" else {}
         near = self._start(self._read_near, file, job, opened)
         wide = self._start(self._read_wide, file, job, opened)

@@ -154,3 +154,11 @@ async def test_hidden_characters_stay_out_of_prompt_and_file() -> None:
             assert (
                 "hidden characters were taken out: U+202E, U+2067, U+E0041" in editor.statuses[-1]["message"]
             )
+
+
+async def test_a_made_up_package_is_told_also_without_a_workspace() -> None:
+    reply = "import fastgcdlib\n\n\ndef gcd(a, b):\n    return fastgcdlib.gcd(a, b)\n"
+    with FakeEndpoint([fenced(reply)]) as fake:
+        async with door(fake) as editor:
+            (item,) = await editor.offered(f"# write a function for the gcd of two numbers{MARK}\n")
+            assert "found to look for fastgcdlib" in item["command"]["title"]
