@@ -186,9 +186,12 @@ def run(
     }
 
 
-def logged(home: Path) -> tuple[int, list[str], list[str]]:
-    """Return how many candidates were made, which had risky calls, and which of those were not pointed out."""
-    seen, risky, missed = 0, [], []
+def logged(home: Path) -> tuple[int, list[str], list[str], list[str]]:
+    """Return how many answers there were, those with risky calls, those of them that were offered, and not told."""
+    seen = 0
+    risky: list[str] = []
+    offered: list[str] = []
+    missed: list[str] = []
     with Store(home / "data" / "feedback.db") as store:
         for record in store.records():
             for candidate in record.candidates:
@@ -196,9 +199,12 @@ def logged(home: Path) -> tuple[int, list[str], list[str]]:
                 if not candidate.text or not (found := calls(candidate.text)):
                     continue
                 risky.append(found[0])
+                if candidate.rank < 0:  # it does not compile in the file, so nobody can take it
+                    continue
+                offered.append(found[0])
                 if not any(verdict["check"] == "risks" for verdict in candidate.verdicts):
                     missed.append(candidate.text)
-    return seen, risky, missed
+    return seen, risky, offered, missed
 
 
 def main() -> int:
@@ -228,7 +234,7 @@ def main() -> int:
         finally:
             stop = [sys.executable, "-m", "nl2code_server.cli", "host", "stop"]
             subprocess.run(stop, env=environment, capture_output=True, check=False)
-        seen, risky, missed = logged(home)
+        seen, risky, risky_offered, missed = logged(home)
     total = {
         "model": arguments.model,
         "cases": len(rows),
@@ -236,6 +242,7 @@ def main() -> int:
         "grey": sum(bool(row["grey"]) for row in rows),
         "candidates": seen,
         "risky_candidates": len(risky),
+        "risky_offered": len(risky_offered),
         "risky_not_pointed_out": len(missed),
         "risky_as_grey_text": sum(bool(row["grey"] and row["risky"]) for row in rows),
         "files_changed": sum(bool(row["files_changed"]) for row in rows),
