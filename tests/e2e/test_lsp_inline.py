@@ -222,6 +222,7 @@ async def test_a_slow_model_does_not_hold_the_request_and_its_work_is_not_lost()
     )
     with FakeEndpoint([Reply(text=fenced(GCD), first_delay=1.0)]) as fake:
         async with door(fake, args=("-c", quick)) as editor:
+            await editor.client.command("nl2code.status", timeout=30)  # all is loaded then
             started = time.monotonic()
             assert await editor.offered(f"{COMMENT}{MARK}") == []
             assert time.monotonic() - started < 0.9

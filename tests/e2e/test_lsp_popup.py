@@ -69,6 +69,7 @@ async def test_the_answer_does_not_wait_for_a_slow_model_but_the_work_goes_on() 
     with FakeEndpoint([Reply(text=fenced(GCD), first_delay=1.0)]) as fake:
         async with door(fake, **introduction("eglot")) as editor:
             editor.open(f"{COMMENT}{MARK}\n")
+            await editor.client.command("nl2code.status", timeout=30)  # all is loaded then
             started = time.monotonic()
             assert await pop_up(editor) == {"isIncomplete": True, "items": []}
             assert time.monotonic() - started < 0.9

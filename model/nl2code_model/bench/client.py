@@ -8,7 +8,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,9 +36,12 @@ class Timing:
 class Host:
     """A host process from its start to its end; when it is ready, it prints `url`, `token` and `model` as JSON."""
 
-    def __init__(self, name: str, command: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, command: tuple[str, ...], environment: Mapping[str, str] | None = None
+    ) -> None:
         self._name = name
         self._command = command
+        self._environment = environment or {}
         self.start = 0.0
         """Seconds until it was ready."""
 
@@ -50,7 +53,7 @@ class Host:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment,
+            env={**environment, **self._environment},
         )
         self._last_words: list[bytes] = []
         # Read to the end, so that a host that says much does not block.
@@ -91,6 +94,15 @@ class Host:
         assert self._process.stderr
         for line in self._process.stderr:
             self._last_words = [*self._last_words[-20:], line]
+
+
+async def figures(host: Host) -> dict[str, float]:
+    """Return a host's counters by name, outcomes in braces."""
+    headers = {"Authorization": f"Bearer {host.token}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=ANSWER_SECONDS, trust_env=False) as http:
+        text = (await http.get(host.url.removesuffix("/v1") + "/metrics")).text
+    lines = [line.rpartition(" ") for line in text.splitlines() if line.startswith("nl2code_")]
+    return {name.removeprefix("nl2code_"): float(value) for name, _, value in lines}
 
 
 async def ask(host: Host, chats: Sequence[Chat], *, tokens: int, n: int = 1) -> list[Timing]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
@@ -29,9 +30,11 @@ from .server import Measure
 
 ENGINES = ("llamacpp", "torch")
 PEER = "llama.cpp server"
+NATIVELY = "llama.cpp, built here"
 TOKENS = 64
 """Length of a timed answer."""
 BATCH = 4
+MANY = 16
 LONG = 60
 """Lines of code in the long prompt; about 400 tokens."""
 
@@ -43,6 +46,7 @@ MEASURES = (
     Measure("decode", "decoding, batch 1", "tok/s"),
     Measure("candidates", f"decoding, {BATCH} candidates", "tok/s"),
     Measure("requests", f"decoding, {BATCH} requests at once", "tok/s"),
+    Measure("many", f"decoding, {MANY} requests at once", "tok/s"),
 )
 
 # As it comes: its own prompt cache, its own threads' ways of waiting.
@@ -62,6 +66,39 @@ server = xllamacpp.Server(params)
 print(json.dumps({"url": server.listening_address + "/v1", "token": key, "model": model}), flush=True)
 sys.stdin.read()
 os._exit(0)
+"""
+
+
+# llama-cpp-python as pip builds it on this machine, one answer after the other: its decoding is what counts.
+NATIVE = """
+import json, secrets, sys, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from llama_cpp import Llama
+path, model, threads = sys.argv[1:]
+llama = Llama(path, n_ctx=8192, n_threads=int(threads), n_threads_batch=int(threads), verbose=False)
+key, turn = secrets.token_urlsafe(24), threading.Lock()
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *_): pass
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        for index in range(body["n"]):
+            with turn:
+                for chunk in llama.create_chat_completion(body["messages"], stream=True,
+                        max_tokens=body["max_tokens"], temperature=body["temperature"]):
+                    chunk["choices"][0]["index"] = index
+                    self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\\n\\n")
+                    self.wfile.flush()
+        self.wfile.write(b"data: [DONE]\\n\\n")
+        self.close_connection = True
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+url = "http://127.0.0.1:%d/v1" % server.server_address[1]
+print(json.dumps({"url": url, "token": key, "model": model}), flush=True)
+server.serve_forever()
 """
 
 
@@ -110,6 +147,9 @@ def contestants(models: Sequence[str], engines: Sequence[str], device: str = "au
             arguments = (str(file.path), file.id, str(BATCH), str(physical_cores()))
             bare = (sys.executable, "-P", "-c", BARE, *arguments)
             found.append(Contestant(PEER, file.id, bare, gguf_bytes(file.path)))
+            if find_spec("llama_cpp"):
+                native = (sys.executable, "-P", "-c", NATIVE, str(file.path), file.id, str(physical_cores()))
+                found.append(Contestant(NATIVELY, file.id, native, gguf_bytes(file.path)))
     return found
 
 
@@ -224,6 +264,7 @@ async def _round(host: Host) -> dict[str, float]:
     (warm,) = await ask(host, [long], tokens=4)
     candidates = await ask(host, [_short()], tokens=TOKENS, n=BATCH)
     requests = await ask(host, [_short() for _ in range(BATCH)], tokens=TOKENS)
+    many = await ask(host, [_short() for _ in range(MANY)], tokens=TOKENS)
     return {
         "first_short": short.first - short.sent,
         "first_cold": cold.first - cold.sent,
@@ -231,6 +272,7 @@ async def _round(host: Host) -> dict[str, float]:
         "decode": _rate([short]),
         "candidates": _rate(candidates),
         "requests": _rate(requests),
+        "many": _rate(many),
     }
 
 

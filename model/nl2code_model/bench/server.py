@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from nl2code_server.errors import HostError
+
+COPILOT = "@github/copilot-language-server"
 SIZES = (100, 10_000, 100_000)
 CHANGES = {100: 100, 10_000: 100, 100_000: 20}
 TRIPS = {100: 40, 10_000: 30, 100_000: 10}
@@ -83,8 +87,8 @@ class Result:
         return median(self.values)
 
 
-def servers() -> list[Server]:
-    """Return ours, the bare one, and those of others that happen to be installed beside them."""
+def servers(copilot: Path | None = None) -> list[Server]:
+    """Return ours, the bare one, and those of others that are installed; Copilot's if its folder is given."""
     python = sys.executable
     found = [
         Server("nl2code", (python, "-m", "nl2code_server")),
@@ -96,7 +100,39 @@ def servers() -> list[Server]:
             module, function = scripts[script].split(":")
             start = f"from {module} import {function}; {function}()"
             found.append(Server(name, (python, "-c", start), "textDocument/completion"))
+    if copilot is not None:
+        found.append(Server("Copilot", (*_copilot(copilot), "--stdio")))
     return found
+
+
+def install_copilot(folder: Path) -> Path:
+    """Fetch Copilot's language server from npm into a folder, unless it is there, and return the folder."""
+    if not (folder / "node_modules").is_dir():
+        npm = shutil.which("npm")
+        if npm is None:
+            raise HostError(
+                "npm is not on PATH, and Copilot's language server comes from there", "leave it out"
+            )
+        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), COPILOT]
+        folder.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise HostError(f"npm cannot fetch {COPILOT}: {said}", "leave it out")
+    return folder
+
+
+def _copilot(folder: Path) -> tuple[str, ...]:
+    """Return the command of a Copilot server in a folder: its own program for this system, else node."""
+    modules = folder / "node_modules" / "@github"
+    for program in sorted(modules.glob("copilot-language-server-*/copilot-language-server*")):
+        if program.is_file() and os.access(program, os.X_OK):
+            return (str(program),)
+    script = modules / "copilot-language-server" / "dist" / "language-server.js"
+    node = shutil.which("node")
+    if node is None or not script.is_file():
+        raise HostError(f"there is no Copilot language server in {folder}", "leave it out")
+    return node, str(script)
 
 
 def machine() -> dict[str, Any]:
@@ -120,10 +156,13 @@ def machine() -> dict[str, Any]:
 
 
 def run(
-    sizes: tuple[int, ...] = SIZES, rounds: int = 7, tell: Callable[[str], None] = lambda _: None
+    sizes: tuple[int, ...] = SIZES,
+    rounds: int = 7,
+    tell: Callable[[str], None] = lambda _: None,
+    copilot: Path | None = None,
 ) -> list[Result]:
     """Time all servers in turns, `rounds` sessions each and size; `tell` hears of the progress."""
-    contestants = servers()
+    contestants = servers(copilot)
     results = {
         (lines, measure.key, server.name): Result(lines, measure, server.name)
         for lines in sizes

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from nl2code_server.platform import paths
+
 app = typer.Typer(help="Time nl2code on this machine.", no_args_is_help=True)
 
 
@@ -29,14 +31,21 @@ def server(
         list[int] | None, typer.Option(help="Size of the file; may be given several times.", min=20)
     ] = None,
     rounds: Annotated[int, typer.Option(help="Sessions of each server at each size.", min=1)] = 7,
+    copilot: Annotated[
+        bool, typer.Option(help="Fetch Copilot's language server from npm into the cache, and time it too.")
+    ] = False,
 ) -> None:
-    """Time the language server against a bare pygls server."""
+    """Time the language server against a bare pygls server: start, first answer, keystrokes, memory.
+
+    Sessions of all servers take turns. Some 4 minutes on two quiet cores.
+    """
     from ..bench import server as timing
 
     errors = Console(stderr=True)
     sizes = tuple(lines) if lines else timing.SIZES
     with errors.status("warming up") as status:
-        data = timing.report(timing.run(sizes, rounds, status.update))
+        folder = timing.install_copilot(paths().cache / "copilot") if copilot else None
+        data = timing.report(timing.run(sizes, rounds, status.update, folder))
     if not json_:
         _print(data, {measure.key: measure.title for measure in timing.MEASURES})
     typer.echo(json.dumps(data, ensure_ascii=False))
@@ -54,7 +63,10 @@ def decode(
     rounds: Annotated[int, typer.Option(help="Rounds in which all hosts take turns.", min=1)] = 5,
     json_: Annotated[bool, typer.Option("--json", help="Print the JSON line only.")] = False,
 ) -> None:
-    """Time the engines: tokens per second, time to the first token, next to a bare llama.cpp server."""
+    """Time the engines: tokens per second, time to the first token, next to a bare llama.cpp server.
+
+    Where llama-cpp-python is installed, built on this machine, it takes part too. Some 10 minutes for one model.
+    """
     from ..bench import decode as timing
 
     errors = Console(stderr=True)
@@ -64,6 +76,127 @@ def decode(
     if not json_:
         _print_decode(data, {measure.key: measure.title for measure in timing.MEASURES})
     typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+Model = Annotated[str, typer.Option(help="Model of the host, as `serve` takes it.")]
+EngineName = Annotated[str, typer.Option(help="llamacpp or torch.")]
+Tasks = Annotated[int, typer.Option(help="How many of the 30 instructions.", min=1, max=30)]
+Json = Annotated[bool, typer.Option("--json", help="Print the JSON line only.")]
+Speed = Annotated[float, typer.Option(help="Type so many times as fast.", min=0.1, max=100)]
+
+
+@app.command()
+def suggest(
+    model: Model = "auto",
+    engine: EngineName = "llamacpp",
+    tasks: Tasks = 30,
+    lines: Annotated[
+        list[int] | None, typer.Option(help="Size of the file; may be given several times.", min=20)
+    ] = None,
+    transformers: Annotated[
+        str, typer.Option(help="Folder of safetensors that `generate` is timed with, as tutorials use it.")
+    ] = "",
+    json_: Json = False,
+) -> None:
+    """Time a finished comment to its suggestion: cold, warm and speculated, next to a plain chat with the same file.
+
+    The chat is llama.cpp's own server with its prompt cache on. Some 25 minutes with all 30 instructions and sizes.
+    """
+    from ..bench import suggest as timing
+    from ..bench.hosts import ours, peer
+    from ..bench.typing import traces
+
+    with Console(stderr=True).status("loading the model") as status:
+        command, environment = ours(engine, model)
+        plan = timing.Plan(
+            ours=command,
+            environment=environment,
+            peer=peer(model),
+            tutorial=transformers,
+            sizes=tuple(lines) if lines else timing.SIZES,
+        )
+        data = timing.run(plan, traces()[:tasks], status.update)
+    if not json_:
+        _table(data, data["results"], "seconds; ratio to the plain chat, warm where ours is not cold")
+    typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+@app.command("typing")
+def typing_(
+    model: Model = "auto",
+    engine: EngineName = "llamacpp",
+    tasks: Tasks = 30,
+    speed: Speed = 1.0,
+    json_: Json = False,
+) -> None:
+    """Replay 30 instructions as they are typed: how often the answer is there in time, and what that costs.
+
+    In an editor that asks at every key, and in one that asks when its user rests. Some 15 minutes.
+    """
+    from ..bench import typing as timing
+    from ..bench.hosts import ours
+
+    with Console(stderr=True).status("loading the model") as status:
+        data = timing.run(*ours(engine, model), timing.traces()[:tasks], speed=speed, tell=status.update)
+    if not json_:
+        _table(
+            data,
+            data["results"],
+            "there: the answer was ready; hit: ready or under way; tokens of work ahead",
+        )
+    typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+@app.command()
+def load(
+    model: Model = "auto",
+    engine: EngineName = "llamacpp",
+    editors: Annotated[int, typer.Option(help="Editors, each with a language server.", min=1, max=256)] = 16,
+    seconds: Annotated[float, typer.Option(help="How long they type.", min=1)] = 120.0,
+    speed: Speed = 1.0,
+    json_: Json = False,
+) -> None:
+    """Let many editors type at once before one model host: suggestions per second, waits, what is lost or wasted.
+
+    Needs some 60 MB for each editor.
+    """
+    from ..bench import load as timing
+    from ..bench.hosts import ours
+    from ..bench.typing import traces
+
+    with Console(stderr=True).status("loading the model") as status:
+        data = timing.run(
+            *ours(engine, model),
+            traces(),
+            editors=editors,
+            seconds=seconds,
+            speed=speed,
+            tell=status.update,
+        )
+    if not json_:
+        row = {name: value for name, value in data.items() if not isinstance(value, dict | list)}
+        _table(data, [{"what": name, "value": value} for name, value in row.items()], "waits in seconds")
+    typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+def _table(data: dict[str, Any], rows: list[dict[str, Any]], caption: str) -> None:
+    """Print rows of plain data."""
+    machine = data["machine"]
+    title = f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']}, {data['model']}"
+    table = Table(title=title, caption=caption)
+    for name in rows[0]:
+        table.add_column(
+            name.replace("_", " "), justify="right" if name not in ("way", "asks", "what") else "left"
+        )
+    for row in rows:
+        table.add_row(*(_shown(value) for value in row.values()))
+    Console(width=None if Console().is_terminal else 160).print(table)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):  # a spread
+        return f"{value['median']:,} ({value['low']:,} – {value['high']:,})"
+    return "" if value is None else str(value)
 
 
 def _print(data: dict[str, Any], titles: dict[str, str]) -> None:
