@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,13 @@ def test_a_training_process_that_fails_says_why(tiny_t5: Tiny, tmp_path: Path) -
     folder = _prepared(tmp_path / "run", tiny_t5.folder, ("dpo",))
     with pytest.raises(HostError, match="not for encoder-decoder"):
         train(folder)
+
+
+def test_two_processes_share_the_steps(tiny_llama: Tiny, tmp_path: Path) -> None:
+    folder = _prepared(tmp_path / "run", tiny_llama.folder, ("sft",), **{"training.epochs": "2"})
+    told: list[Mapping[str, Any]] = []
+    train(folder, 2, told.append)
+    done = json.loads((folder / "result.json").read_text())["stages"]["sft"]
+    assert (done["processes"], done["steps"]) == (2, 2)
+    assert [line["step"] for line in told] == [1, 2]
+    assert (folder / "sft" / ADAPTER / "adapter_model.safetensors").exists()

@@ -187,25 +187,7 @@ def train(folder: Path, processes: int = 1, tell: Tell = lambda _: None) -> None
     module = ["-m", "nl2code_model.tune.train", str(folder)]
     command = [sys.executable, "-P", *module]
     if processes > 1:
-        launch = [
-            "-m",
-            "accelerate.commands.launch",
-            "--num_processes",
-            str(processes),
-            "--num_machines",
-            "1",
-        ]
-        command = [
-            sys.executable,
-            "-P",
-            *launch,
-            "--mixed_precision",
-            "no",
-            "--dynamo_backend",
-            "no",
-            *_where(folder),
-            *module,
-        ]
+        command = [sys.executable, "-P", *_launcher(folder, processes), *module]
     log = folder / "train.log"
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -240,8 +222,13 @@ def train(folder: Path, processes: int = 1, tell: Tell = lambda _: None) -> None
         )
 
 
-def _where(folder: Path) -> list[str]:
-    return ["--cpu"] if Task.read(folder).device == "cpu" else ["--multi_gpu"]
+def _launcher(folder: Path, processes: int) -> list[str]:
+    """Return what starts several processes: accelerate, and torch's own where accelerate would want MPI."""
+    if Task.read(folder).device == "cpu":
+        return ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    count = ["--num_processes", str(processes), "--num_machines", "1"]
+    plain = ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    return ["-m", "accelerate.commands.launch", "--multi_gpu", *count, *plain]
 
 
 def _follow(path: Path) -> Iterator[dict[str, Any] | None]:

@@ -138,6 +138,7 @@ def _stage(
         "loss_first": _losses(trainer)[0],
         "loss_last": _losses(trainer)[-1],
         "seconds": round(outcome.metrics["train_runtime"], 1),
+        "processes": trainer.accelerator.num_processes,
         "device": loaded.device.type,
         "dtype": str(loaded.dtype).removeprefix("torch."),
     }
