@@ -57,7 +57,7 @@ _NAMED = {types.CANCEL_REQUEST: "id", types.WINDOW_WORK_DONE_PROGRESS_CANCEL: "t
 _LONGEST_MESSAGE = 1 << 28  # bytes
 _CLOSING = 2.0  # seconds that handlers have to end once the client has left
 _LOOK_AFTER = 2.0  # seconds between looks at whether the editor runs
-_LEAVING = 8.0  # seconds after which the process ends whatever still runs in it
+_LEAVING = 5.0  # seconds after which the process ends whatever still runs in it
 _SETTLING = 10.0  # seconds after which start-up counts as over, even if the client says nothing
 
 

@@ -92,7 +92,7 @@ class Door:
             "textDocument/inlineCompletion", {**self.asked, "context": {"triggerKind": trigger}}
         )
 
-    async def offered(self, marked: str, *, trigger: Any = AUTOMATIC, timeout: float = 20) -> list[Json]:
+    async def offered(self, marked: str, *, trigger: Any = AUTOMATIC, timeout: float = 40) -> list[Json]:
         """Open a file and return the items offered at its cursor."""
         self.open(marked)
         answer = await asyncio.wait_for(self.ask(trigger)[1], timeout)
@@ -106,7 +106,7 @@ class Door:
         return await self.client.command(command["command"], *command["arguments"])
 
     async def completed(
-        self, marked: str, *, trigger: Any = AUTOMATIC, timeout: float = 20, again: int = 0
+        self, marked: str, *, trigger: Any = AUTOMATIC, timeout: float = 40, again: int = 0
     ) -> str:
         """Return the file as it is after its first offer was accepted; ask so often again if the model is slow."""
         items = await self.offered(marked, trigger=trigger, timeout=timeout)
@@ -126,7 +126,7 @@ class Door:
         found: list[Json] = await self.client.request("textDocument/codeAction", params)
         return found
 
-    async def run(self, action: Json, *, timeout: float = 20) -> Json:
+    async def run(self, action: Json, *, timeout: float = 40) -> Json:
         """Carry out an action as an editor does: resolve it, apply its edit, run its command."""
         if "edit" not in action and "data" in action and "command" not in action:
             action = await self.client.request("codeAction/resolve", action, timeout=timeout)
@@ -175,7 +175,7 @@ def store() -> Path:
     return Path(os.environ["NL2CODE_HOME"]) / "data" / "feedback.db"
 
 
-async def events(*wanted: EventKind, timeout: float = 5) -> list[EventRow]:
+async def events(*wanted: EventKind, timeout: float = 30) -> list[EventRow]:
     """Wait until the log holds events of these kinds, and return all that it holds, oldest first."""
     deadline = time.monotonic() + timeout
     while True:

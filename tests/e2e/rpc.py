@@ -106,11 +106,11 @@ class Client:
         self.send(id=self.next_id, method=method, params=params)
         return self.next_id, future
 
-    async def request(self, method: str, params: Json = None, *, timeout: float = 10) -> Json:
+    async def request(self, method: str, params: Json = None, *, timeout: float = 30) -> Json:
         """Send a request and return its result."""
         return await asyncio.wait_for(self.ask(method, params)[1], timeout)
 
-    async def command(self, name: str, *arguments: Json, timeout: float = 10) -> Json:
+    async def command(self, name: str, *arguments: Json, timeout: float = 30) -> Json:
         """Run one of the server's commands."""
         params = {"command": name, "arguments": list(arguments)}
         return await self.request("workspace/executeCommand", params, timeout=timeout)
@@ -163,7 +163,7 @@ class Client:
         return [params for name, params in self.received if name == method]
 
     async def wait_told(
-        self, method: str, matches: Callable[[Json], bool] = lambda _: True, *, timeout: float = 10
+        self, method: str, matches: Callable[[Json], bool] = lambda _: True, *, timeout: float = 30
     ) -> Json:
         """Wait until the server has sent a message by this method that matches, and return its parameters."""
         async with asyncio.timeout(timeout):

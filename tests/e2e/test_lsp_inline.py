@@ -164,31 +164,40 @@ async def test_what_is_offered_unasked_what_on_request_and_what_the_user_sets() 
             assert editor.text == f"import math\n\n\n{AREA}"
 
 
-async def _meanwhile(editor: Door, fake: FakeEndpoint, offset: int, text: str) -> Any:
+async def _meanwhile(editor: Door, fake: FakeEndpoint, typed: threading.Event, offset: int, text: str) -> Any:
     """Ask, type while the model works, and return the answer."""
+    typed.clear()
     count = len(fake.chats)
     _, answer = editor.ask()
-    await asyncio.to_thread(fake.wait_for_chats, count + 1)
+    await asyncio.to_thread(fake.wait_for_chats, count + 1, 30)
     editor.client.insert(editor.uri, offset, text)
-    return (await asyncio.wait_for(answer, 10))["items"]
+    await editor.client.command("nl2code.status")  # it has the edit now
+    typed.set()
+    return (await asyncio.wait_for(answer, 30))["items"]
 
 
 async def test_an_answer_for_an_older_text_is_fitted_to_the_present_one_or_dropped() -> None:
-    with FakeEndpoint([Reply(text=fenced(GCD), first_delay=0.3)]) as fake:
+    typed = threading.Event()
+
+    def once_it_was_typed(_: Any) -> str:
+        assert typed.wait(60)
+        return fenced(GCD)
+
+    with FakeEndpoint(once_it_was_typed) as fake:
         async with door(fake) as editor:
             editor.open(f"x = 1\n\n\n{COMMENT}{MARK}\n")
-            (item,) = await _meanwhile(editor, fake, 0, "import os\n")
+            (item,) = await _meanwhile(editor, fake, typed, 0, "import os\n")
             assert item["range"]["start"]["line"] == 4
             await editor.take(item)
             assert editor.text == f"import os\nx = 1\n\n\n{COMMENT}\n{GCD}"
 
             editor.uri = "file:///work/changed.py"
             editor.open(f"{COMMENT}{MARK}\n")
-            assert await _meanwhile(editor, fake, 10, "better ") == []
+            assert await _meanwhile(editor, fake, typed, 10, "better ") == []
 
             editor.uri = "file:///work/written.py"
             editor.open(f"{COMMENT}{MARK}\n\n\ny = 1\n")
-            assert await _meanwhile(editor, fake, len(COMMENT) + 2, f"{GCD}\n") == []
+            assert await _meanwhile(editor, fake, typed, len(COMMENT) + 2, f"{GCD}\n") == []
 
 
 async def test_cancelling_ends_the_work_at_the_endpoint() -> None:

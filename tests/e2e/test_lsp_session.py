@@ -69,7 +69,7 @@ async def test_only_taste_comes_from_the_editor() -> None:
             section = {}
             editor.client.notify("workspace/didChangeConfiguration", {"settings": None})
             items: list[Any] = []
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not items:
                     items = await editor.offered(FILE)
             editor.client.notify("workspace/didChangeConfiguration", {"settings": 7})
