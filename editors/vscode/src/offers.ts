@@ -76,8 +76,11 @@ export class Offers {
   }
 
   private stand(offer: Offer | undefined): void {
+    const changes = (offer === undefined) !== (this.standing === undefined);
     this.standing = offer;
-    void vscode.commands.executeCommand('setContext', 'nl2code.offered', offer !== undefined);
+    if (changes) {
+      void vscode.commands.executeCommand('setContext', 'nl2code.offered', offer !== undefined);
+    }
   }
 }
 

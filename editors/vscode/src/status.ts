@@ -9,12 +9,15 @@ export interface Report {
 }
 
 const LONGEST = 48;
+/** Milliseconds of work that are not worth telling: at each key there is a little. */
+const BRIEFLY = 300;
 
 export class Status implements vscode.Disposable {
   private readonly item = vscode.window.createStatusBarItem('nl2code.status', vscode.StatusBarAlignment.Right, 95);
   private report: Report = { busy: true, problem: false, message: 'starting' };
 
-  private waiting: (() => void)[] = [];
+  private readonly waiting: (() => void)[] = [];
+  private later: NodeJS.Timeout | undefined;
 
   constructor() {
     this.item.name = 'nl2code';
@@ -25,13 +28,19 @@ export class Status implements vscode.Disposable {
 
   show(report: Report): void {
     this.report = report;
-    const icon = report.problem ? '$(warning)' : report.busy ? '$(loading~spin)' : '$(sparkle)';
-    this.item.text = `${icon} nl2code: ${shortened(report.message)}`;
-    this.item.tooltip = `nl2code: ${report.message}\nClick for what can be done.`;
-    this.item.backgroundColor = report.problem ? new vscode.ThemeColor('statusBarItem.warningBackground') : undefined;
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.draw(report), report.busy ? BRIEFLY : 0);
     if (!report.busy) {
       this.waiting.splice(0).forEach((resolve) => resolve());
     }
+  }
+
+  /** No icon that turns: it would have the window painted anew all the time, while the user types. */
+  private draw(report: Report): void {
+    const icon = report.problem ? '$(warning)' : report.busy ? '$(ellipsis)' : '$(sparkle)';
+    this.item.text = `${icon} nl2code: ${shortened(report.message)}`;
+    this.item.tooltip = `nl2code: ${report.message}\nClick for what can be done.`;
+    this.item.backgroundColor = report.problem ? new vscode.ThemeColor('statusBarItem.warningBackground') : undefined;
   }
 
   get busy(): boolean {
@@ -57,6 +66,7 @@ export class Status implements vscode.Disposable {
   }
 
   dispose(): void {
+    clearTimeout(this.later);
     this.item.dispose();
   }
 }
