@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def record(attempt: Attempt, feedback: FeedbackLog) -> None:
-    """Queue the rows; never waits, never raises into the suggestion."""
+    """Queue the rows; never waits, never raises into the suggestion.
+
+    Work that was begun in a pause of typing and given up is no request of anybody's.
+    """
+    if attempt.plan.job.trigger == "pause" and attempt.outcome == "cancelled":
+        return
     feedback.record_request(_request(attempt))
     if attempt.candidates:
         feedback.record_candidates(_candidates(attempt))

@@ -13,8 +13,9 @@ import typer
 from typer.testing import CliRunner
 
 from nl2code_model.bench import client, decode, hosts, load, suggest, typing
+from nl2code_model.bench.editor import BACKSPACE
 from nl2code_model.bench.server import install_copilot, servers
-from nl2code_model.bench.typing import BACKSPACE, Trace
+from nl2code_model.bench.typing import Trace
 from nl2code_model.cli import bench as command
 from nl2code_server.errors import HostError
 

@@ -54,8 +54,7 @@ class Watchdog:
                 if took > 0.02:
                     self.slowest.append({"seconds": took, "callback": repr(handle)})
 
-        asyncio.Handle._run = timed  # type: ignore[method-assign]
-        asyncio.events.Handle._run = timed  # type: ignore[method-assign]
+        asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._depth or threading.get_ident() != self._loop_thread:
@@ -71,7 +70,8 @@ class Watchdog:
         # The kernel's own memory; and what the compiler calls a text without a file.
         if what.startswith(("/proc/", "<")):
             return
-        where, frame = [], sys._getframe(1)
+        where: list[str] = []
+        frame = sys._getframe(1)
         while frame.f_back is not None and len(where) < 12:
             where.append(
                 f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {frame.f_code.co_name}"

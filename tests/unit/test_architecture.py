@@ -243,13 +243,18 @@ ALLOWED: dict[str, dict[str, str]] = {
     "nl2code_server.cli.doctor_network": {"subprocess": "runs the server that it watches"},
     "nl2code_server.cli.doctor_editors": {"subprocess": "asks editors and their servers for their versions"},
     "nl2code_server.lang.validate": {"compile": "asks CPython whether it accepts the file; never runs it"},
+    "nl2code_server.lsp.preload": {"importlib": "imports modules by names written in it"},
     "nl2code_server.lsp.faststart": {"importlib": "imports lsprotocol by names written in it"},
     "nl2code_model.bench.client": {"subprocess": "starts the hosts that it measures"},
     "nl2code_model.bench.roofline": {
         "ctypes": "reads memory as fast as it can",
         "subprocess": "reads a GPU's memory in a process that gives it back",
     },
-    "nl2code_model.bench.server": {"subprocess": "starts the servers that it measures"},
+    "nl2code_model.bench.server": {"subprocess": "starts the servers that it measures, has npm fetch one"},
+    "nl2code_model.bench.editor": {
+        "asyncio.create_subprocess_exec": "starts the language servers it measures"
+    },
+    "nl2code_model.bench.suggest": {"subprocess": "starts the tutorial that it measures"},
     "nl2code_model.evaluate.client": {"subprocess": "starts the language server that it measures"},
     "nl2code_model.evaluate.product": {"subprocess": "stops the model host that the measured server started"},
     "nl2code_model.evaluate.isolate": {"subprocess": "starts the process that runs hidden tests"},

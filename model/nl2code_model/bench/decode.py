@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
-from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
@@ -147,7 +146,7 @@ def contestants(models: Sequence[str], engines: Sequence[str], device: str = "au
             arguments = (str(file.path), file.id, str(BATCH), str(physical_cores()))
             bare = (sys.executable, "-P", "-c", BARE, *arguments)
             found.append(Contestant(PEER, file.id, bare, gguf_bytes(file.path)))
-            if find_spec("llama_cpp"):
+            if "llama-cpp-python" in machine():
                 native = (sys.executable, "-P", "-c", NATIVE, str(file.path), file.id, str(physical_cores()))
                 found.append(Contestant(NATIVELY, file.id, native, gguf_bytes(file.path)))
     return found
@@ -226,7 +225,7 @@ def machine() -> dict[str, Any]:
     """Return what the figures depend on."""
     told = server.machine()
     versions = {}
-    for package in ("xllamacpp", "torch", "transformers"):
+    for package in ("xllamacpp", "llama-cpp-python", "torch", "transformers"):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

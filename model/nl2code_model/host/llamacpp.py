@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, BinaryIO
 import httpx2
 
 from nl2code_server.errors import HostError, ModelFileError, Nl2CodeError
+from nl2code_server.platform import available_memory
 
 from ..models.catalog import Located
 from ..models.verify import check, identity
@@ -30,7 +33,10 @@ from .engine import (
 from .llamacpp_process import Child, Load
 from .slots import Slots
 from .stops import StopFilter
+from .threads import Threads
 from .warming import Warmth
+
+log = logging.getLogger(__name__)
 
 SLOTS = 2
 """Prompts kept for the next request that begins alike."""
@@ -61,7 +67,8 @@ class LlamaCpp:
     parallel = 1
     prefill = True
 
-    def __init__(self, located: Located, *, threads: int, context: int = 0) -> None:
+    def __init__(self, located: Located, *, threads: int, context: int = 0, adaptive: bool = False) -> None:
+        """`adaptive` lets fewer than `threads` compute while a busy neighbour makes that the faster way."""
         with _opened(located) as file:
             header = check(located, file)
             self._checked = identity(file)
@@ -75,6 +82,8 @@ class LlamaCpp:
         control = header.control_tokens
         self._chatml = {chat.START, chat.END} <= control.keys() and chat.START in header.chat_template
         self._load = Load(self.model, located.path, self.context, SLOTS + CANDIDATES - 1, threads)
+        self._threads = Threads(threads) if adaptive else None
+        self._rethreading: asyncio.Task[None] | None = None
         self.adapter = ""
         """The adapter in force."""
         self._turn = asyncio.Lock()
@@ -109,6 +118,9 @@ class LlamaCpp:
 
     async def stop(self) -> None:
         """End the child."""
+        if self._rethreading:
+            self._rethreading.cancel()
+            await asyncio.wait([self._rethreading])
         if self._supervisor:
             self._supervisor.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -131,15 +143,31 @@ class LlamaCpp:
         path = folder / ADAPTER if folder else None
         if path and not path.is_file():
             raise HostError(f"the adapter {folder} has no {ADAPTER}", "use --engine torch, or tune again")
-        load = replace(self._load, adapter=path)
         async with self._changing:
-            child = await self._loaded(load)
-            async with self._turn:
-                before = self._child
-                self._load, self.adapter = load, name if folder else ""
-                await self._take(child)
-            if before:
-                await before.end()
+            await self._change(replace(self._load, adapter=path))
+            self.adapter = name if folder else ""
+
+    async def _change(self, load: Load) -> None:
+        """Load another child beside the one that answers, and put it in its place; for who holds `_changing`."""
+        child = await self._loaded(load)
+        async with self._turn:
+            before, self._load = self._child, load
+            await self._take(child)
+        if before:
+            await before.end()
+
+    async def _rethread(self, threads: int) -> None:
+        """Let another number of threads compute, if there is memory for a second model beside the first."""
+        assert self._threads
+        try:
+            size = (await asyncio.to_thread(self._located.path.stat)).st_size
+            if await asyncio.to_thread(available_memory) > 2 * size:
+                async with self._changing:
+                    await self._change(replace(self._load, threads=threads))
+                log.info("%d threads compute now", threads)
+        except (Nl2CodeError, OSError) as error:
+            log.warning("still %d threads: %s", self._load.threads, error)
+        self._threads.changed(self._load.threads)
 
     async def metrics(self) -> str:
         """Return the child's own figures."""
@@ -159,9 +187,12 @@ class LlamaCpp:
             )
         async with self._turn:
             answer = self._answer(generation, await self._ready())
-            async with contextlib.aclosing(answer) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            try:
+                async with contextlib.aclosing(answer) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            finally:
+                self._consider_threads()
 
     async def warm(self, generation: Generation) -> None:
         """Evaluate a prompt, in short slices."""
@@ -202,6 +233,11 @@ class LlamaCpp:
                         yield chunk
             self._deaths = 0
             yield Usage(len(prompt), tokens, cached)
+
+    def _consider_threads(self) -> None:
+        idle = self._rethreading is None or self._rethreading.done()
+        if self._threads and idle and (better := self._threads.better()) is not None:
+            self._rethreading = asyncio.create_task(self._rethread(better))
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
@@ -305,18 +341,25 @@ class LlamaCpp:
     ) -> AsyncGenerator[Chunk, None]:
         """Make the candidates with these numbers, all at once."""
         making = [_Making(index, generation) for index in indexes]
+        first = last = 0.0
         body = _completion(generation, prompt, slot, indexes, limit)
         async with (
             http.stream("POST", "/completion", json=body) as response,
             contextlib.aclosing(_events(response, self.stall_timeout)) as events,
         ):
-            async for event in events:
-                one = making[event.get("index", 0)]
-                self.counts.generated_tokens += event["tokens_predicted"] - one.tokens
-                if chunk := one.hear(event):
-                    yield chunk
-                if all(one.ended for one in making):
-                    return
+            try:
+                async for event in events:
+                    one = making[event.get("index", 0)]
+                    last = time.monotonic()
+                    first = first or last
+                    self.counts.generated_tokens += event["tokens_predicted"] - one.tokens
+                    if chunk := one.hear(event):
+                        yield chunk
+                    if all(one.ended for one in making):
+                        return
+            finally:  # most answers are left when the code that was asked for is complete
+                if self._threads and len(making) == 1:
+                    self._threads.measured(making[0].tokens - 1, last - first)
         raise EngineFailed("llama.cpp broke its answer off", "try again")
 
     async def _post(self, http: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def choose_engine(options: Options) -> Engine:
     from .llamacpp import LlamaCpp
 
     located = locate(options.model)
-    return LlamaCpp(located, threads=options.threads or physical_cores(), context=options.context)
+    threads = options.threads or physical_cores()
+    return LlamaCpp(located, threads=threads, context=options.context, adaptive=not options.threads)
 
 
 def _wants_torch(options: Options) -> bool:
