@@ -19,11 +19,15 @@ from .program import called_by
 from .rank import order
 from .repair import best_wrong, repair_prompt
 
-MOST = 7
+MOST = 6
 """Answers at most for one instruction, besides the further candidates that are wanted."""
 
 REPAIR_AT = 3
 """After so many wrong answers the next one is a repair."""
+
+_TIMES, _WORTH = 4, 180
+"""The search ends when it has cost so many times the first answer's tokens, but not below so many tokens: what has
+not been found by then is seldom found."""
 
 _WARM, _HOT = 0.8, 1.1
 _LONGEST_HINT = 120
@@ -72,6 +76,8 @@ def next_try(
     good = order(candidate for candidate in candidates if candidate.status != "failed")
     if len(good) >= wanted or len(candidates) >= MOST + wanted - 1 or _run_dry(candidates):
         return None
+    if wanted == 1 and _dear(candidates):
+        return None
     repaired = any(candidate.origin == "repair" for candidate in candidates)
     wrong = [candidate for candidate in candidates if candidate.status == "failed"]
     if wrong and not repaired and (len(candidates) == REPAIR_AT or not any(one.edits for one in wrong)):
@@ -84,6 +90,12 @@ def repeats(candidates: Sequence[Candidate]) -> bool:
     """Tell whether the last candidate is a program that came before."""
     *before, last = candidates
     return normal_form(last.code) in {normal_form(one.code) for one in before}
+
+
+def _dear(candidates: Sequence[Candidate]) -> bool:
+    """Tell whether the answers have cost more than the instruction seems to be worth."""
+    spent = sum(candidate.answer.tokens for candidate in candidates)
+    return len(candidates) > 1 and spent >= max(_TIMES * candidates[0].answer.tokens, _WORTH)
 
 
 def _run_dry(candidates: Sequence[Candidate]) -> bool:

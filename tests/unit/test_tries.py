@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,8 +63,23 @@ def test_wrong_answers_lead_to_a_sample_then_a_repair_then_samples() -> None:
         found = step(tried)
         origins.append(found.origin)
         tried.append(candidate(f"def f(x):\n    return {body}", origin=found.origin))
-    assert origins == ["greedy", "sample", "sample", "repair", "sample", "sample", "sample"]
+    assert origins == ["greedy", "sample", "sample", "repair", "sample", "sample"]
     assert next_try(PROMPT, tried) is None
+
+
+def test_the_search_ends_when_it_costs_too_much_but_not_for_who_asked_for_several() -> None:
+    def of(*tokens: int) -> list[Candidate]:
+        return [
+            replace(one, answer=replace(one.answer, tokens=count))
+            for one, count in zip(wrong(*"1234"), tokens, strict=False)
+        ]
+
+    assert step(of(100, 250)).origin == "sample"
+    assert next_try(PROMPT, of(100, 250, 50)) is None
+    assert step(of(20, 60, 60)).origin == "repair"
+    assert next_try(PROMPT, of(20, 60, 100)) is None
+    assert step(of(20, 60, 100), wanted=2).origin == "repair"
+    assert step(of(500)).origin == "sample"
 
 
 def test_an_answer_without_code_is_repaired_at_once() -> None:
