@@ -47,7 +47,6 @@ def test_under_lasting_pressure_it_looks_now_and_then_and_comes_back() -> None:
     changes = answers(threads, crowded, 50 * REST)
     assert set(changes[::2]) == {1}
     assert len(changes) <= 50, "a change costs a second"
-    assert threads.measured(1, 0.1) is None
 
 
 def test_a_few_slow_answers_and_short_ones_mean_nothing() -> None:
