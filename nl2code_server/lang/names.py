@@ -232,7 +232,9 @@ def _missing_blank_lines(snapshot: Snapshot, row: int, below_header: bool) -> in
 def _top(snapshot: Snapshot) -> int:
     """Return the first row below what must stay first: shebang, coding, licence."""
     row = snapshot.top
-    while row < min(snapshot.top + 2, len(snapshot.lines)) and re.match(rb"#!|#.*coding[:=]", snapshot.lines[row]):
+    while row < min(snapshot.top + 2, len(snapshot.lines)) and re.match(
+        rb"#!|#.*coding[:=]", snapshot.lines[row]
+    ):
         row += 1
     end = row
     while end < len(snapshot.lines) and snapshot.lines[end].startswith(b"#"):
