@@ -285,7 +285,7 @@ def test_a_key_is_for_the_endpoint_that_it_was_set_for() -> None:
     assert same.settings.api_key == "key-of-the-file"
     for other in ("http://models.example/v1", "https://models.example:8443/v1", "https://evil.example/v1"):
         for asked in ({"environ": {"NL2CODE_ENDPOINT": other}}, {"flags": {"endpoint": other}}):
-            loaded = load(**asked)  # type: ignore[arg-type]
+            loaded = load(**asked)
             assert (loaded.settings.endpoint, loaded.settings.api_key) == (other, "")
             assert "so the key is not sent" in loaded.problems[0]
             assert "key-of-the-file" not in str(loaded.problems)
