@@ -97,7 +97,7 @@ async def test_dismissed(start: Start, endpoint: FakeEndpoint, profile: Path) ->
 
 
 async def test_taken_by_words_then_whole(start: Start, endpoint: FakeEndpoint, profile: Path) -> None:
-    with start("\n\n") as screen:
+    with start() as screen:
         screen.press("i")
         screen.type("# say 😀; write a function computing the gcd of two numbers")
         screen.wait("return a")
@@ -112,7 +112,7 @@ async def test_taken_by_words_then_whole(start: Start, endpoint: FakeEndpoint, p
         screen.press("Escape")
         screen.type(":w\n")
         await saved(
-            profile / "demo.py", f"# say 😀; write a function computing the gcd of two numbers\n{GCD}\n"
+            profile / "demo.py", f"# say 😀; write a function computing the gcd of two numbers\n{GCD}"
         )
         logged = await events("accepted")
         assert {event.suggestion_id for event in logged} == {suggestion}
