@@ -77,8 +77,9 @@ def rows_from(repository: Path, *, author: str = "", deadline: float = DEADLINE)
         for written in functions(after):
             if written.code not in known and (row := _row(repository, change, after, written)):
                 found.setdefault(row.id, row)  # commits come newest first
-    # Commits of one second keep their order.
-    return sorted([*found.values()][::-1], key=lambda row: row.asked.time)
+    rows = list(found.values())
+    rows.reverse()  # so that commits of one second keep their order
+    return sorted(rows, key=lambda row: row.asked.time)
 
 
 def functions(text: str) -> list[Written]:
