@@ -59,6 +59,11 @@ class Candidate:
         return self.origin == "greedy"
 
     @property
+    def faults(self) -> int:
+        """How many checks it fails besides its examples: what a wrong value is less bad than."""
+        return sum(not check.ok for check in self.checks if check.check != "examples")
+
+    @property
     def mean_logprob(self) -> float | None:
         """Log-probability per token, where the endpoint tells."""
         if self.answer.logprob is None or not self.answer.tokens:

@@ -25,6 +25,8 @@ class Ranked(Protocol):
     def greedy(self) -> bool: ...
     @property
     def agreement(self) -> int: ...
+    @property
+    def faults(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,12 @@ def features_of(candidate: Ranked) -> Features:
 
 def evidence(candidate: Ranked, score: Scorer = likelihood) -> tuple[float, ...]:
     """Return what speaks for a candidate, the weightiest first, smaller is better."""
-    return (_CLASS[candidate.status], -candidate.agreement, -score(features_of(candidate)))
+    return (
+        _CLASS[candidate.status],
+        candidate.faults,
+        -candidate.agreement,
+        -score(features_of(candidate)),
+    )
 
 
 def order(candidates: Iterable[R], score: Scorer = likelihood) -> list[R]:

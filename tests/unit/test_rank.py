@@ -20,6 +20,7 @@ class Tried:
     mean_logprob: float | None = None
     greedy: bool = False
     agreement: int = 0
+    faults: int = 0
 
 
 def test_verdict_before_likelihood() -> None:
@@ -27,6 +28,12 @@ def test_verdict_before_likelihood() -> None:
     valid = Tried("return 2", "valid", -0.5)
     verified = Tried("return 3", "verified", -2.0)
     assert order([failed, valid, verified]) == [verified, valid, failed]
+
+
+def test_a_wrong_value_is_less_bad_than_an_undefined_name() -> None:
+    unknown = Tried("return n", "failed", -0.1, True, faults=1)
+    wrong = Tried("return 4", "failed", -2.0)
+    assert order([unknown, wrong]) == [wrong, unknown]
 
 
 def test_the_same_program_is_offered_once() -> None:
