@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from fakes.tiny import Tiny
 
 USER_MODELS = paths().models
+
+# A shell that starts the tests in the background has them ignore interrupts, and with them all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _set_aside(patch: pytest.MonkeyPatch, home: Path, *, keep_models: bool) -> None:
