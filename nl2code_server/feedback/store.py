@@ -296,6 +296,18 @@ class Store:
                 setattr(tally, row["event"], row["n"])
         return tallies
 
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Ask several questions about one state of the store."""
+
+        def within(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN")
+            try:
+                return work(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
+        return self._run(within)
+
     def _rows(self, query: str, values: Sequence[object] | Mapping[str, object]) -> list[sqlite3.Row]:
         return self._run(lambda connection: connection.execute(query, values).fetchall())
 

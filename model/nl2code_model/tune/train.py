@@ -137,6 +137,7 @@ def _stage(
         "resumed_at": int(resumed.name.rpartition("-")[2]) if resumed else 0,
         "loss_first": _losses(trainer)[0],
         "loss_last": _losses(trainer)[-1],
+        "curve": [[one["step"], round(one["loss"], 4)] for one in trainer.state.log_history if "loss" in one],
         "seconds": round(outcome.metrics["train_runtime"], 1),
         "processes": trainer.accelerator.num_processes,
         "device": loaded.device.type,
