@@ -12,7 +12,7 @@ from nl2code_model.host.chat import Marked, break_up, render_chatml
 from nl2code_model.host.engine import ChatNotSupported, Counts, Message
 from nl2code_model.host.slots import Slots, common_prefix
 from nl2code_model.host.stops import StopFilter
-from nl2code_model.host.warming import Warmth
+from nl2code_model.host.warmth import Warmth
 
 START, END = 1, 2
 

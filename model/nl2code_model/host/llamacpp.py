@@ -34,7 +34,7 @@ from .llamacpp_process import Child, Load
 from .slots import Slots
 from .stops import StopFilter
 from .threads import Threads
-from .warming import Warmth
+from .warmth import Warmth
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from .torch_cache import Places, Rows
 from .torch_job import Candidate, Job, Pace
 from .torch_sampling import choose
 from .torch_text import Text
-from .warming import Warmth
+from .warmth import Warmth
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
 
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from .api import parse_chat
 from .completions import BODY_TIMEOUT, Gone, error_response, read_body, while_there
-from .engine import Counts, Engine, Generation
-from .slots import common_prefix
+from .engine import Engine, Generation
 from .turns import Turns
 
 
@@ -60,27 +57,3 @@ class Warming:
         finally:
             if self._task is own:
                 self._task = None
-
-
-class Warmth:
-    """How much of what was warmed has been of use. Waste is the difference between the two counts."""
-
-    def __init__(self, counts: Counts, keep: int = 8) -> None:
-        self._counts = counts
-        self._warmed: deque[tuple[Sequence[int], int]] = deque(maxlen=keep)
-
-    def warmed(self, prompt: Sequence[int], start: int) -> None:
-        """Note that a prompt was evaluated from token `start` on."""
-        self._counts.warmed_tokens += len(prompt) - start
-        self._warmed.append((prompt, start))
-
-    def asked(self, prompt: Sequence[int], cached: int) -> None:
-        """Count what a request found warm, each token once."""
-        for entry in list(self._warmed):
-            warm, start = entry
-            end = min(common_prefix(warm, prompt), cached)
-            if end > start:
-                self._counts.warmed_tokens_used += end - start
-                self._warmed.remove(entry)
-                if end < len(warm):  # another request may go on from there
-                    self._warmed.append((warm, end))
