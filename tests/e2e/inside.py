@@ -1,15 +1,18 @@
-"""A server and its editor in one process, joined by memory: sessions by the hundred, and nothing lost in pipes."""
+"""A server and its editor, joined by memory (sessions by the hundred) or by the pipes of a real server process."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import os
+import sys
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, cast
 
-from e2e.rpc import offset_of
+from e2e.rpc import SERVER, offset_of
 from nl2code_server.lsp.server import Server, make_server
 from nl2code_server.lsp.transport import Protocol
 
@@ -68,12 +71,13 @@ class Faults(logging.Handler):
         logging.getLogger("nl2code_server").removeHandler(self)
 
 
-class Inside:
-    """One session. What goes in and comes out are the bytes that a pipe would carry."""
+class Editor(ABC):
+    """One session. What goes in and comes out are bytes of the protocol."""
 
-    def __init__(self, flags: Mapping[str, Any]) -> None:
-        self.server: Server = make_server(flags)
-        self.reader = asyncio.StreamReader()
+    task: asyncio.Task[Any]
+    """Runs until the session is over."""
+
+    def __init__(self) -> None:
         self.asked: Counter[Json] = Counter()
         self.answered: Counter[Json] = Counter()
         self.results: dict[Json, Json] = {}
@@ -82,14 +86,21 @@ class Inside:
         self.orphans = 0
         """Errors that answer no request."""
         self._news = asyncio.Event()
-        self.task = asyncio.create_task(
-            cast("Protocol", self.server.protocol).serve(self.reader, self), name="session"
-        )
 
-    def write(self, data: bytes) -> None:
+    @abstractmethod
+    def feed(self, data: bytes) -> None:
+        """Send bytes as they are."""
+
+    @abstractmethod
+    def hang_up(self) -> None:
+        """Leave without a word."""
+
+    def faults(self) -> str:
+        """Return what a server of its own process has complained of, if anything."""
+        return ""
+
+    def take(self, body: bytes) -> None:
         """Take a message from the server."""
-        head, _, body = data.partition(b"\r\n\r\n")
-        assert head == b"Content-Length: %d" % len(body)
         message = json.loads(body)
         if "method" in message:
             if "id" in message:
@@ -102,10 +113,6 @@ class Inside:
         self.answered[number] += 1
         self.results[number] = message.get("error") or {"result": message["result"]}
         self._news.set()
-
-    def feed(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        self.reader.feed_data(data)
 
     def send(self, message: Json) -> None:
         """Send one message."""
@@ -127,9 +134,11 @@ class Inside:
         """Wait until requests are answered; fail if the session ends or time is up."""
         async with asyncio.timeout(seconds):
             while any(self.answered[number] < self.asked[number] for number in numbers):
-                assert not self.task.done(), "the session has ended"
+                assert not self.task.done(), f"the session has ended {self.faults()}"
                 self._news.clear()
-                await self._news.wait()
+                news = asyncio.create_task(self._news.wait())
+                await asyncio.wait([news, self.task], return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
 
     async def request(self, number: Json, method: str, params: Json, *, seconds: float = 20) -> Json:
         """Send a request and return `{"result": …}` or the error."""
@@ -153,3 +162,97 @@ class Inside:
         await self.request("shutdown", "shutdown", None)
         self.notify("exit", None)
         await asyncio.wait_for(self.task, 20)
+
+
+class Inside(Editor):
+    """A session with a server in this process."""
+
+    def __init__(self, flags: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.server: Server = make_server(flags)
+        self.reader = asyncio.StreamReader()
+        self.task = asyncio.create_task(
+            cast("Protocol", self.server.protocol).serve(self.reader, self), name="session"
+        )
+
+    def write(self, data: bytes) -> None:
+        """Take what the server writes: one message at a time."""
+        head, _, body = data.partition(b"\r\n\r\n")
+        assert head == b"Content-Length: %d" % len(body)
+        self.take(body)
+
+    def feed(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.reader.feed_data(data)
+
+    def hang_up(self) -> None:
+        """Leave without a word."""
+        self.reader.feed_eof()
+
+
+class Outside(Editor):
+    """A session with a real server process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        super().__init__()
+        self.process = process
+        self.said = bytearray()
+        """All that it wrote to stderr."""
+        self.task = asyncio.create_task(self._serve(), name="session")
+
+    @classmethod
+    async def start(cls, flags: Mapping[str, Any]) -> Outside:
+        """Start a server; settings come by its environment, as users give them."""
+        settings = {f"NL2CODE_{name.upper()}": str(value) for name, value in flags.items()}
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *SERVER,
+            env={**os.environ, **settings},
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            limit=1 << 26,
+        )
+        return cls(process)
+
+    def feed(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        assert self.process.stdin
+        self.process.stdin.write(data)
+
+    def hang_up(self) -> None:
+        """Leave without a word."""
+        assert self.process.stdin
+        self.process.stdin.close()
+
+    def faults(self) -> str:
+        """Return what it said, if that tells of a mistake in the server."""
+        wrong = any(sign in self.said for sign in (b"Traceback", b"never awaited", b"never retrieved"))
+        return self.said.decode(errors="replace") if wrong else ""
+
+    async def leave(self) -> None:
+        """Say goodbye and wait for the end, which is in order."""
+        await super().leave()
+        assert self.process.returncode == 0, self.said.decode(errors="replace")
+        assert not self.faults(), self.faults()
+
+    async def _serve(self) -> None:
+        errors = asyncio.create_task(self._listen())
+        try:
+            stdout = self.process.stdout
+            assert stdout
+            while head := await stdout.readline():
+                assert head.startswith(b"Content-Length: "), head
+                assert await stdout.readline() == b"\r\n"
+                self.take(await stdout.readexactly(int(head[16:])))
+        finally:
+            await self.process.wait()
+            await errors
+            # The pipes' transports warn when they are collected open.
+            getattr(self.process, "_transport").close()  # noqa: B009
+
+    async def _listen(self) -> None:
+        assert self.process.stderr
+        while data := await self.process.stderr.read(1 << 16):
+            self.said += data

@@ -3,303 +3,81 @@
     NL2CODE_FUZZ_SECONDS=1800 pytest tests/e2e/test_fuzz_session.py tests/e2e/test_fuzz_transport.py
 
 runs for as long as it says, once for each of the two; the default is a look. No session may end before its client
-leaves, each request has one answer, and the documents are always those of the reference.
+leaves, each request has one answer, and the documents are always those of the reference. Most servers are in this
+process, joined to the session by memory; some are processes of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import os
 import re
 import time
-from collections import Counter
-from collections.abc import Coroutine
-from typing import Any, ClassVar, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
-from e2e.door import COMMENT, FULL, GCD, PLAIN, fenced
-from e2e.inside import INTERNAL_ERROR, Faults, Inside, Json, Text, sound
+from e2e.door import GCD, fenced
+from e2e.fuzzed import (
+    COMMANDS,
+    EDITORS,
+    FLAGS,
+    JUNK,
+    NUMBERS,
+    PATIENCE,
+    PIECE,
+    PIECES,
+    REPLY,
+    TASTES,
+    URIS,
+    edits_of,
+)
+from e2e.fuzzed_documents import Documents
+from e2e.inside import INTERNAL_ERROR, Faults, Inside, Json, Outside, sound
 from e2e.rpc import offset_of, position_of
 from fakes.endpoint import FakeEndpoint, Reply
-
-T = TypeVar("T")
 
 # Read before the tests' own environment is cleared.
 SECONDS = float(os.environ.get("NL2CODE_FUZZ_SECONDS", "12"))
 
-URIS = ["file:///w/a.py", "file:///w/b%20%C3%A9.py", "untitled:1"]
-NOTEBOOK = "file:///w/n.ipynb"
-PIECES = [
-    f"{COMMENT}\n",
-    "# schreibe eine Funktion, die eine Liste umdreht\n",
-    "# 写一个函数计算两个数的和\n",
-    "# TODO: add a cache\n",
-    "# ai: sort this list, e.g. f([2, 1]) == [1, 2]\n",
-    "def f(a, b):\n    ...\n",
-    'class A:\n    def m(self):\n        """Return 1."""\n',
-    "    # write a loop that prints the numbers to 3\n",
-    "x = 1\r\n",
-    "if x:\r    y = 2\r",
-    "\n",
-    "\r\n",
-    "\r",
-    "\t",
-    " " * 4,
-    "",
-    "é",
-    "写",
-    "😋",
-    "e\u0301",
-    "\ud83d",
-    "\ude0b",
-    "\u2028",
-    "\x0c",
-    "\x85",
-    "\x00",
-    "\ufeff",
-    "\u202e",
-    "\U000e0041",
-    "<|im_end|>",
-    "```",
-    "'",
-    '"""',
-    "(",
-    ")",
-    "\\\n",
-    "%%time\n",
-    "!ls\n",
-    "lambda:" * 200,
-    "(" * 400,
-    "x" * 70_000,
-    "# write a function\n" * 300,
-]
-# By number, because Hypothesis prints what it draws from.
-PIECE = st.integers(0, len(PIECES) - 1).map(lambda number: PIECES[number])
-TEXTS = st.lists(PIECE, max_size=6).map("".join)
-NUMBERS = st.one_of(st.integers(0, 6), st.integers(-2, 90), st.sampled_from([1000, 2**31 - 1, 2**31, 2**70]))
-POSITIONS = st.fixed_dictionaries({"line": NUMBERS, "character": NUMBERS})
-SPANS = st.none() | st.fixed_dictionaries({"start": POSITIONS, "end": POSITIONS})
-CHANGES = st.lists(st.tuples(SPANS, TEXTS), min_size=1, max_size=4)
-JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-SURROGATES = r'data: {"choices": [{"index": 0, "delta": {"content": "def f():\n    return \"\ud800\"\n"}}]}'
-REPLIES: list[str | Reply] = [
-    fenced(GCD),
-    fenced("def f(a, b):\n    return a + b\n"),
-    fenced("x = 1\n" * 400),
-    fenced("import os\nos.system('true')\n"),
-    fenced("def f(:\n"),
-    "Sorry, I cannot help with that.",
-    "",
-    GCD,
-    fenced("# only a comment\n"),
-    Reply(text=fenced(GCD), token_delay=0.02),
-    Reply(text=fenced(GCD), first_delay=0.3),
-    Reply(text=fenced(GCD), header_delay=0.3),
-    Reply(text=fenced(GCD), write_size=1, done=False),
-    Reply(text=fenced("def f():\n    return '写😋'\n"), write_size=1),
-    Reply(text=fenced(GCD), echo=True, usage=False, finish_reason="length"),
-    Reply(text=fenced(GCD), hang_after=0),
-    Reply(text=fenced(GCD), hang_after=4),
-    Reply(text=fenced(GCD), cut_after=3),
-    Reply(text=fenced(GCD), reset_after=3),
-    Reply(reset_after=-1),
-    Reply(status=401),
-    Reply(status=429, headers=(("retry-after", "1"),)),
-    Reply(status=503, body="busy", content_type="text/plain"),
-    Reply(body="<html>login</html>", content_type="text/html"),
-    Reply(body="{}"),
-    Reply(body='{"choices": 5}'),
-    Reply(body="data: [1]\n\ndata: {\n\n", content_type="text/event-stream"),
-    Reply(body=f"{SURROGATES}\n\ndata: [DONE]\n\n", content_type="text/event-stream"),
-    Reply(status=302, headers=(("location", "http://127.0.0.1:9/v1"),)),
-]
-REPLY = st.integers(0, len(REPLIES) - 1).map(lambda number: REPLIES[number])
-COMMANDS = ["generate", "alternatives", "explainLast", "status", "accept", "reject", "nothing"]
-TASTES: list[Json] = [
-    {},
-    {"mode": "marker"},
-    {"mode": "manual"},
-    {"surface": "both"},
-    {"surface": "popup"},
-    {"comment": "remove"},
-    {"comment": "docstring", "candidates": 3},
-    {"verify": False},
-    {"candidates": 99, "endpoint": "http://example.org"},
-]
 
-
-class Sessions(RuleBasedStateMachine):
+class Sessions(Documents):
     """One session from its introduction to its end."""
 
-    runner: ClassVar[asyncio.Runner]
-    endpoint: ClassVar[FakeEndpoint]
-    faults: ClassVar[Faults]
-    seen: ClassVar[Counter[str]] = Counter()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(work)
-
-    @initialize(encoding=st.sampled_from(["utf-8", "utf-16", "utf-32"]), full=st.booleans())
-    def begin(self, encoding: str, full: bool) -> None:
+    @initialize(
+        encoding=st.sampled_from(["utf-8", "utf-16", "utf-32"]),
+        kind=st.integers(0, len(EDITORS) - 1),
+        process=st.sampled_from([False] * 7 + [True]),
+    )
+    def begin(self, encoding: str, kind: int, process: bool) -> None:
         self.endpoint.replies[:] = [fenced(GCD)]
         self.endpoint.requests.clear()
         self.number = 0
-        self.open: dict[str, Text] = {}
-        self.cells: dict[str, Text] = {}
-        self.order: list[str] = []
-        self.versions = 1
-        self.items: list[Json] = []
-        capabilities = {**(FULL if full else PLAIN), "general": {"positionEncodings": [encoding]}}
+        self.sent: dict[Json, tuple[str, str]] = {}
+        """Method and document of each request."""
+        self.items: list[tuple[str, Json]] = []
+        self.actions: list[tuple[str, Json]] = []
+        capabilities = {**EDITORS[kind], "general": {"positionEncodings": [encoding]}}
+        self.seen["processes"] += process
 
         async def start() -> str:
             asyncio.get_running_loop().set_exception_handler(self.faults.in_loop)
-            self.editor = Inside(
-                {"endpoint": self.endpoint.url, "request_timeout": 1, "budget_seconds": 2, "redact": False}
-            )
+            flags = {"endpoint": self.endpoint.url, **FLAGS}
+            self.editor = await Outside.start(flags) if process else Inside(flags)
             return await self.editor.initialize(capabilities)
 
         self.encoding = self.run(start())
         assert self.encoding == encoding
-
-    # --- texts ----------------------------------------------------------------------------------------------------
-
-    @rule(uri=st.sampled_from(URIS), text=TEXTS)
-    def open_document(self, uri: str, text: str) -> None:
-        item = {"uri": uri, "languageId": "python", "version": 1, "text": text}
-        self.editor.notify("textDocument/didOpen", {"textDocument": item})
-        self.open[uri] = Text(text, self.encoding)
-        self.turn()
-
-    @precondition(lambda self: self.open)
-    @rule(pick=st.integers(0, 9), changes=CHANGES, version=st.sampled_from([1, 1, 1, 5, 0, -3, None]))
-    def edit(self, pick: int, changes: list[tuple[Json, str]], version: int | None) -> None:
-        uri = sorted(self.open)[pick % len(self.open)]
-        if version is not None:
-            self.versions += version
-        told = {"uri": uri, "version": None if version is None else self.versions}
-        self.editor.notify(
-            "textDocument/didChange", {"textDocument": told, "contentChanges": _as_json(changes)}
-        )
-        for span, text in changes:
-            self.open[uri].change(span, text)
-        self.turn()
-
-    @precondition(lambda self: self.open)
-    @rule(pick=st.integers(0, 9), text=PIECE, turns=st.integers(0, 3))
-    def type_at_the_end(self, pick: int, text: str, turns: int) -> None:
-        uri = sorted(self.open)[pick % len(self.open)]
-        at = {"line": 2**31 - 1, "character": 0}
-        self.edit(pick, [({"start": at, "end": at}, text)], 1)
-        assert uri in self.open
-        self.turn(turns)
-
-    @precondition(lambda self: self.open)
-    @rule(pick=st.integers(0, 9), save=st.booleans())
-    def close_document(self, pick: int, save: bool) -> None:
-        uri = sorted(self.open)[pick % len(self.open)]
-        if save:
-            self.editor.notify("textDocument/didSave", {"textDocument": {"uri": uri}})
-        self.editor.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
-        del self.open[uri]
-        self.turn()
-
-    @precondition(lambda self: not self.cells)
-    @rule(texts=st.lists(TEXTS, min_size=1, max_size=3))
-    def open_notebook(self, texts: list[str]) -> None:
-        self.order = [self._cell(text) for text in texts]
-        self.editor.notify(
-            "notebookDocument/didOpen",
-            {
-                "notebookDocument": {
-                    "uri": NOTEBOOK,
-                    "notebookType": "jupyter-notebook",
-                    "version": 1,
-                    "cells": [{"kind": 2, "document": uri} for uri in self.order],
-                },
-                "cellTextDocuments": [self._item(uri) for uri in self.order],
-            },
-        )
-        self.turn()
-
-    @precondition(lambda self: self.cells)
-    @rule(pick=st.integers(0, 9), changes=CHANGES)
-    def edit_cell(self, pick: int, changes: list[tuple[Json, str]]) -> None:
-        # Through protocol classes, which have the protocol's bounds.
-        changes = [(_bounded(span), text) for span, text in changes]
-        uri = self.order[pick % len(self.order)]
-        self.versions += 1
-        content = {"document": {"uri": uri, "version": self.versions}, "changes": _as_json(changes)}
-        self._change_notebook({"textContent": [content]})
-        for span, text in changes:
-            self.cells[uri].change(span, text)
-        self.turn()
-
-    @precondition(lambda self: self.cells)
-    @rule(start=st.integers(0, 9), gone=st.integers(0, 2), texts=st.lists(TEXTS, max_size=2))
-    def move_cells(self, start: int, gone: int, texts: list[str]) -> None:
-        start %= len(self.order) + 1
-        closed = self.order[start : start + gone]
-        if len(self.order) - len(closed) + len(texts) == 0:
-            return
-        made = [self._cell(text) for text in texts]
-        array = {
-            "start": start,
-            "deleteCount": len(closed),
-            "cells": [{"kind": 2, "document": uri} for uri in made],
-        }
-        structure = {
-            "array": array,
-            "didOpen": [self._item(uri) for uri in made],
-            "didClose": [{"uri": uri} for uri in closed],
-        }
-        self._change_notebook({"structure": structure})
-        self.order[start : start + len(closed)] = made
-        for uri in closed:
-            del self.cells[uri]
-        self.turn()
-
-    @precondition(lambda self: self.cells)
-    @rule()
-    def close_notebook(self) -> None:
-        gone = [{"uri": uri} for uri in self.order]
-        params = {"notebookDocument": {"uri": NOTEBOOK}, "cellTextDocuments": gone}
-        self.editor.notify("notebookDocument/didClose", params)
-        self.cells, self.order = {}, []
-        self.turn()
-
-    def _cell(self, text: str) -> str:
-        self.versions += 1
-        uri = f"{NOTEBOOK}#c{self.versions}"
-        self.cells[uri] = Text(text, self.encoding)
-        self._raw = getattr(self, "_raw", {}) | {uri: text}
-        return uri
-
-    def _item(self, uri: str) -> Json:
-        return {"uri": uri, "languageId": "python", "version": 1, "text": self._raw[uri]}
-
-    def _change_notebook(self, cells: Json) -> None:
-        self.versions += 1
-        params = {
-            "notebookDocument": {"uri": NOTEBOOK, "version": self.versions},
-            "change": {"cells": cells},
-        }
-        self.editor.notify("notebookDocument/didChange", params)
 
     # --- requests -------------------------------------------------------------------------------------------------
 
@@ -334,10 +112,17 @@ class Sessions(RuleBasedStateMachine):
         below=st.sampled_from(["", "\r\n", "\n\nx = 1\n"]),
         method=st.sampled_from(["inlineCompletion", "completion"]),
         trigger=st.sampled_from([1, 2]),
-        seconds=st.sampled_from([0.0, 0.08, 0.2]),
+        waits=st.sampled_from([None, 0.08, 0.2, PATIENCE]),
     )
     def ask_for_code(
-        self, uri: str, above: str, instruction: int, below: str, method: str, trigger: int, seconds: float
+        self,
+        uri: str,
+        above: str,
+        instruction: int,
+        below: str,
+        method: str,
+        trigger: int,
+        waits: float | None,
     ) -> None:
         asking = PIECES[instruction].rstrip("\n")
         text = f"{above}\n{asking}{below}"
@@ -346,8 +131,10 @@ class Sessions(RuleBasedStateMachine):
         context = {"triggerKind": trigger}
         params = {"textDocument": {"uri": uri}, "position": at, "context": context}
         self.request(f"textDocument/{method}", params)
-        self.wait(seconds)
-        self.look()
+        if waits == PATIENCE:
+            self.wait_for_an_answer(-1)
+        elif waits:
+            self.wait(waits)
 
     def _asking(self, uri: str, line: int) -> int:
         """Return a line that looks like an instruction, if there is one."""
@@ -429,25 +216,73 @@ class Sessions(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.01, 0.05, 0.2]))
     def wait(self, seconds: float) -> None:
         self.run(asyncio.sleep(seconds))
+        self.look()
+
+    @precondition(lambda self: self.editor.waiting)
+    @rule(pick=st.integers(0, 99))
+    def wait_for_an_answer(self, pick: int) -> None:
+        waiting = self.editor.waiting
+        number = waiting[pick % len(waiting)]
+
+        async def answered() -> None:
+            with contextlib.suppress(TimeoutError):  # it may hang on a question that nobody answers
+                await self.editor.wait_for([number], PATIENCE)
+
+        self.run(answered())
+        self.look()
 
     @precondition(lambda self: self.items)
-    @rule(pick=st.integers(0, 9), way=st.sampled_from(["take", "accept", "reject", "part", "show"]))
-    def deal_with_an_offer(self, pick: int, way: str) -> None:
-        uri, item = self.items[pick % len(self.items)]
-        identity = item["command"]["arguments"][0]
-        if way == "take" and uri in self.open:
-            text = item["insertText"]
-            self.edit(sorted(self.open).index(uri), [(item["range"], text)], 1)
+    @rule(
+        pick=st.integers(0, 9),
+        way=st.sampled_from(["take", "take", "accept", "reject", "part", "show", "resolve"]),
+        first=st.sampled_from(["text", "command"]),
+    )
+    def deal_with_an_offer(self, pick: int, way: str, first: str) -> None:
+        uri, item = self.items[-1 - pick % len(self.items)]
+        told = {"command": "nl2code.accept", "arguments": item["command"]["arguments"][:1]}
+        taken = way in ("take", "accept")
+        if taken and first == "command":
+            self.request("workspace/executeCommand", told)
+        if way == "take":
+            self.seen["taken"] += self.take_in(uri, self._in_turn(uri, edits_of(item)))
         elif way == "part":
             self.editor.notify(
                 "textDocument/didPartiallyAcceptCompletion", {"item": item, "acceptedLength": pick}
             )
         elif way == "show":
             self.editor.notify("textDocument/didShowCompletion", {"item": item})
-        command = "nl2code.reject" if way == "reject" else "nl2code.accept"
-        if way in ("take", "accept", "reject"):
-            self.request("workspace/executeCommand", {"command": command, "arguments": [identity]})
+        elif way == "resolve":
+            self.request("completionItem/resolve", item if "label" in item else {"label": "x", "data": item})
+        if way == "reject":
+            self.request("workspace/executeCommand", {**told, "command": "nl2code.reject"})
+        elif taken and first == "text":
+            self.request("workspace/executeCommand", told)
         self.turn()
+
+    @precondition(lambda self: self.actions)
+    @rule(pick=st.integers(0, 9))
+    def run_an_action(self, pick: int) -> None:
+        uri, action = self.actions[-1 - pick % len(self.actions)]
+        if "edit" in action:
+            self.seen["applied"] += self._applied(action["edit"])
+        elif "data" in action and "command" not in action:
+            self.request("codeAction/resolve", action, uri)
+            return
+        command = action if isinstance(action["command"], str) else action["command"]
+        self.request(
+            "workspace/executeCommand", {"command": command["command"], "arguments": command["arguments"]}
+        )
+        self.turn()
+
+    def _in_turn(self, uri: str, edits: list[Json]) -> list[tuple[Json, str]]:
+        """Return edits, all in terms of the same text, as changes that are made one after the other."""
+        text = {**self.open, **self.cells}.get(uri)
+        if text is None:
+            return []
+        ordered = sorted(
+            edits, key=lambda edit: offset_of(text.text, edit["range"]["start"], self.encoding), reverse=True
+        )
+        return [(edit["range"], edit["newText"]) for edit in ordered]
 
     # --- the world around -----------------------------------------------------------------------------------------
 
@@ -480,20 +315,23 @@ class Sessions(RuleBasedStateMachine):
             return question["params"]["actions"][0]
         if question["method"] != "workspace/applyEdit":
             return None
-        for part in question["params"]["edit"].get("documentChanges", ()):
-            uri = part["textDocument"]["uri"]
-            if uri not in self.open or part["textDocument"]["version"] != self._version(uri):
-                return {"applied": False}
-            text = self.open[uri]
-            # All edits of a part are in terms of the same text; from the end, each is as it was.
-            edits = sorted(
-                part["edits"],
-                key=lambda edit: offset_of(text.text, edit["range"]["start"], self.encoding),
-                reverse=True,
-            )
-            changes = [(edit["range"], edit["newText"]) for edit in edits]
-            self.edit(sorted(self.open).index(uri), changes, 1)
-        return {"applied": True}
+        return {"applied": self._applied(question["params"]["edit"])}
+
+    def _applied(self, edit: Json) -> bool:
+        """Apply an edit as an editor does: all of it, versioned parts only to the version that they name."""
+        known = {**self.open, **self.cells}
+        parts = [(part["textDocument"], part["edits"]) for part in edit.get("documentChanges") or ()]
+        parts += [
+            ({"uri": uri, "version": None}, edits) for uri, edits in (edit.get("changes") or {}).items()
+        ]
+        for document, _ in parts:
+            if document["uri"] not in known:
+                return False
+            if document["version"] is not None and document["version"] != self._version(document["uri"]):
+                return False
+        for document, edits in parts:
+            self.take_in(document["uri"], self._in_turn(document["uri"], edits))
+        return True
 
     def _version(self, uri: str) -> int:
         return int(self._status(uri)["documentVersion"])
@@ -513,16 +351,6 @@ class Sessions(RuleBasedStateMachine):
         answer = self.run(self.editor.request(self.number, "workspace/executeCommand", params))
         return answer["result"]
 
-    def turn(self, count: int = 1) -> None:
-        """Let the server take some steps."""
-
-        async def steps() -> None:
-            for _ in range(count):
-                await asyncio.sleep(0)
-
-        self.run(steps())
-        self.look()
-
     def look(self) -> None:
         editor = self.editor
         assert not editor.task.done(), "the session has ended"
@@ -530,25 +358,27 @@ class Sessions(RuleBasedStateMachine):
         for number, result in editor.results.items():
             assert result.get("code") != INTERNAL_ERROR, f"request {number}: {result}"
             self.seen["cancelled"] += result.get("code") == -32800
-            found = result.get("result")
-            if isinstance(found, dict):
-                for item in found.get("items") or ():
-                    if "insertText" in item and "command" in item:
-                        self.seen["offers"] += 1
-                        self.items.append((self.uris.get(number), item))
+            self._keep(*self.sent.get(number, ("", "")), result.get("result"))
         editor.results.clear()
         assert not self.faults.found, "\n".join(self.faults.found)
+        assert not editor.faults(), editor.faults()
 
-    @property
-    def uris(self) -> dict[int, str]:
-        if not hasattr(self, "_uris"):
-            self._uris: dict[int, str] = {}
-        return self._uris
+    def _keep(self, method: str, uri: str, found: Json) -> None:
+        """Keep what was offered, to do something with it later."""
+        if method in ("textDocument/inlineCompletion", "textDocument/completion") and found:
+            offers = [(uri, item) for item in found["items"]]
+            self.seen["offers"] += len(offers)
+            self.items += offers
+        elif method == "textDocument/codeAction":
+            self.actions += [(uri, action) for action in found or ()]
+        elif method == "codeAction/resolve" and found and "edit" in found:
+            self.actions.append((uri, found))
 
-    def request(self, method: str, params: Json) -> None:
+    def request(self, method: str, params: Json, uri: str = "") -> None:
         self.number += 1
         if isinstance(params, dict) and isinstance(document := params.get("textDocument"), dict):
-            self.uris[self.number] = str(document.get("uri"))
+            uri = str(document.get("uri"))
+        self.sent[self.number] = method, uri
         self.editor.send({"id": self.number, "method": method, "params": params})
 
     def teardown(self) -> None:
@@ -586,21 +416,8 @@ class Sessions(RuleBasedStateMachine):
 
     async def _abandon(self) -> None:
         if not self.editor.task.done():
-            self.editor.reader.feed_eof()
+            self.editor.hang_up()
             await asyncio.wait([self.editor.task], timeout=20)
-
-
-def _as_json(changes: list[tuple[Json, str]]) -> list[Json]:
-    return [{"text": text} if span is None else {"range": span, "text": text} for span, text in changes]
-
-
-def _bounded(span: Json) -> Json:
-    if span is None:
-        return None
-    return {
-        name: {axis: min(max(number, 0), 2**31 - 1) for axis, number in position.items()}
-        for name, position in span.items()
-    }
 
 
 @pytest.mark.timeout(SECONDS + 200)
@@ -608,7 +425,9 @@ def test_sessions() -> None:
     ends = time.monotonic() + SECONDS
     with FakeEndpoint() as endpoint, asyncio.Runner() as runner, Faults() as faults:
         Sessions.runner, Sessions.endpoint, Sessions.faults = runner, endpoint, faults
-        while time.monotonic() < ends:
+        seen = Sessions.seen
+        wanted = ("offers", "cancelled", "processes", "taken")
+        while (now := time.monotonic()) < ends or (now < ends + 100 and not all(map(seen.get, wanted))):
             run_state_machine_as_test(
                 Sessions,
                 settings=settings(
@@ -623,6 +442,5 @@ def test_sessions() -> None:
             # Complaints of tasks that nobody has looked at come with the garbage.
             gc.collect()
             assert not faults.found, "\n".join(faults.found)
-    seen = Sessions.seen
     print(f"{', '.join(f'{count} {what}' for what, count in seen.items())} in {SECONDS:.0f} s")
-    assert seen["offers"] and seen["cancelled"]
+    assert all(map(seen.get, wanted)), seen

@@ -12,10 +12,10 @@ import time
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from e2e.inside import INTERNAL_ERROR, Faults, Inside, Json
+from e2e.inside import INTERNAL_ERROR, Editor, Faults, Inside, Json, Outside
 
 # Read before the tests' own environment is cleared.
 SECONDS = float(os.environ.get("NL2CODE_FUZZ_SECONDS", "5"))
@@ -155,9 +155,10 @@ def _safe(chunks: list[bytes]) -> bool:
     return not any(b"HTTP/" in chunk or b'"exit"' in chunk or b'"shutdown"' in chunk for chunk in chunks)
 
 
-async def _session(chunks: list[bytes], pieces: int, faults: Faults) -> Counter[str]:
+async def _session(chunks: list[bytes], pieces: int, faults: Faults, *, process: bool) -> Counter[str]:
     asyncio.get_running_loop().set_exception_handler(faults.in_loop)
-    editor = Inside({"endpoint": "http://127.0.0.1:9/v1", "request_timeout": 1, "feedback": "off"})
+    flags = {"endpoint": "http://127.0.0.1:9/v1", "request_timeout": 1, "feedback": "off"}
+    editor: Editor = await Outside.start(flags) if process else Inside(flags)
     await editor.initialize({})
     stream = b"".join(chunks)
     size = max(1, len(stream) // pieces)
@@ -169,12 +170,18 @@ async def _session(chunks: list[bytes], pieces: int, faults: Faults) -> Counter[
     known = {**KNOWN["textDocument/didOpen"], "textDocument": {**DOCUMENT, "uri": "file:///w/last.py"}}
     editor.notify("textDocument/didOpen", known)
     params = {"command": "nl2code.status", "arguments": ["file:///w/last.py"]}
-    answer = await editor.request("last", "workspace/executeCommand", params, seconds=5)
+    answer = await editor.request("last", "workspace/executeCommand", params)
     assert answer["result"]["documentVersion"] == 1
     assert not any(result.get("code") == INTERNAL_ERROR for result in editor.results.values()), editor.results
     await editor.leave()
     assert not faults.found, "\n".join(faults.found)
-    return Counter(sessions=1, bytes=len(stream), answers=editor.answered.total(), refused=editor.orphans)
+    return Counter(
+        sessions=1,
+        processes=int(process),
+        bytes=len(stream),
+        answers=editor.answered.total(),
+        refused=editor.orphans,
+    )
 
 
 async def _in_order(sent: list[Json]) -> None:
@@ -196,10 +203,15 @@ def test_bytes() -> None:
     with asyncio.Runner() as runner, Faults() as faults:
 
         @settings(max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-        @given(st.lists(frames(), max_size=12).filter(_safe), st.integers(1, 40))
-        def look(chunks: list[bytes], pieces: int) -> None:
+        @given(
+            st.lists(frames(), max_size=12).filter(_safe),
+            st.integers(1, 40),
+            st.sampled_from([False] * 9 + [True]),
+        )
+        @example([], 1, True)
+        def look(chunks: list[bytes], pieces: int, process: bool) -> None:
             faults.found.clear()
-            seen.update(runner.run(_session(chunks, pieces, faults)))
+            seen.update(runner.run(_session(chunks, pieces, faults, process=process)))
 
         while time.monotonic() < ends:
             look()
