@@ -38,6 +38,8 @@ class Documents(RuleBasedStateMachine):
         """Each cell as it was told."""
         self.order: list[str] = []
         self.versions = 1
+        self.made = 0
+        """Cells so far: none has the name of an earlier one."""
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Let the session take its course until some work is done."""
@@ -201,8 +203,8 @@ class Documents(RuleBasedStateMachine):
         self.seen["renamed"] += 1
 
     def _cell(self, text: str) -> str:
-        self.versions += 1
-        uri = f"{self.notebook}#c{self.versions}"
+        self.made += 1
+        uri = f"{self.notebook}#c{self.made}"
         self.cells[uri] = Text(text, self.encoding)
         self.raw[uri] = text
         return uri
