@@ -94,6 +94,12 @@ class Settings:
     redact: bool = _setting(True, "Remove secrets from text before it is stored or sent to another machine.")
     retention_days: int = _setting(0, "Days after which feedback is deleted; 0 keeps it.", low=0, high=36500)
     database: str = _setting("", "Path of the feedback store; empty takes the user's data folder.", path=True)
+    encrypt: bool = _setting(
+        False, "Encrypt the feedback store, with a key in the system's keyring; needs `nl2code[encrypted]`."
+    )
+    encryption_key_file: str = _setting(
+        "", "File with the key, where there is no keyring; 64 hexadecimal digits.", path=True
+    )
     log_file: str = _setting("", "File for the server's own log; empty is stderr.", path=True)
     log_level: str = _setting(
         "warning", "How much the server's own log tells.", choices=("error", "warning", "info", "debug")

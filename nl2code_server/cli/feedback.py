@@ -28,6 +28,7 @@ from ..feedback.redact import strip_code
 from ..feedback.store import Logged, Purged, Record, Store, Tally
 from ..platform import write_private
 from .feedback_audit import audit, own_words
+from .feedback_encryption import decrypt, encrypt
 
 EVENTS: tuple[str, ...] = get_args(EventKind)
 _TABLE_ROWS = 50
@@ -56,6 +57,8 @@ def register(app: typer.Typer) -> None:
     group.command("export")(export)
     group.command("purge")(purge)
     group.command("audit")(audit)
+    group.command("encrypt")(encrypt)
+    group.command("decrypt")(decrypt)
     app.add_typer(group, name="feedback")
 
 

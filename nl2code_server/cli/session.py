@@ -72,6 +72,7 @@ async def session(**flags: Any) -> AsyncIterator[Session]:
         level=settings.feedback,
         redact=settings.redact,
         retention_days=settings.retention_days,
+        encrypt=settings.encrypt,
         on_problem=lambda text: errors.print(f"[yellow]warning:[/] {text}"),
     )
     suggester = Suggester(

@@ -11,42 +11,67 @@ import sqlite3
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ..errors import StoreError
 from ..platform import owned, paths, private_folder
 from . import schema
+from .keys import INSTALL
 
 BUSY_TIMEOUT = 10.0  # s
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open the store, bring its tables up to date and check it. Raise a damage, see `is_damage`, or StoreError."""
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+class Damaged(Exception):
+    """The file is no database, one of another key, or its structure is not sound."""
+
+
+def connect(path: Path, key: bytes | None = None) -> sqlite3.Connection:
+    """Open the store, bring its tables up to date and check it. Raise Damaged or StoreError.
+
+    One with a key is opened by SQLCipher's library. Its connections are like sqlite3's, but their errors have
+    classes of their own: catch `connection.Error`.
+    """
+    library = _sqlcipher(path) if key else sqlite3
     try:
-        connection.row_factory = sqlite3.Row
-        # A damaged text is better shown than the reason for not showing any.
-        connection.text_factory = lambda value: value.decode("utf-8", "replace")
-        for pragma in (
-            "journal_mode = DELETE",
-            "synchronous = FULL",
-            "secure_delete = ON",
-            "foreign_keys = ON",
-            "trusted_schema = OFF",
-            "temp_store = MEMORY",  # rebuilding the file would copy its text to a temporary one
-        ):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
-        _migrate(connection, path)
-        problems = connection.execute("PRAGMA quick_check(1)").fetchall()
-        if problems[0][0] != "ok":
-            raise Damaged(problems[0][0])
-    except BaseException:
-        connection.close()
-        raise
+        connection: sqlite3.Connection = library.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        try:
+            if key:
+                connection.execute("PRAGMA cipher_log_level = NONE").fetchall()  # errors are raised, too
+                connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"").fetchall()
+            connection.row_factory = library.Row
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except library.Error as error:
+        raise (Damaged(str(error)) if is_damage(error) else explained(error, path)) from error
     return connection
 
 
-class Damaged(sqlite3.DatabaseError):
-    """The check of the file's structure failed."""
+def _sqlcipher(path: Path) -> Any:
+    try:
+        from sqlcipher3 import dbapi2
+    except ImportError as error:
+        raise unusable(path, "it is encrypted, which needs more packages", INSTALL) from error
+    return dbapi2
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    # A damaged text is better shown than the reason for not showing any.
+    connection.text_factory = lambda value: value.decode("utf-8", "replace")
+    for pragma in (
+        "journal_mode = DELETE",
+        "synchronous = FULL",
+        "secure_delete = ON",
+        "foreign_keys = ON",
+        "trusted_schema = OFF",
+        "temp_store = MEMORY",  # rebuilding the file would copy its text to a temporary one
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    _migrate(connection, path)
+    problems = connection.execute("PRAGMA quick_check(1)").fetchall()
+    if problems[0][0] != "ok":
+        raise Damaged(problems[0][0])
 
 
 class transaction:
@@ -63,14 +88,14 @@ class transaction:
             try:
                 self.connection.execute("COMMIT")
                 return
-            except sqlite3.Error:
+            except self.connection.Error:
                 self._roll_back()
                 raise
         self._roll_back()
 
     def _roll_back(self) -> None:
         if self.connection.in_transaction:  # a full disk has rolled it back already
-            with suppress(sqlite3.Error):  # the error that led here is the one to tell
+            with suppress(self.connection.Error):  # the error that led here is the one to tell
                 self.connection.execute("ROLLBACK")
 
 
@@ -98,14 +123,15 @@ def private_file(path: Path) -> int:
             raise unusable(path, f"it is {kind}")
         if not owned(path):
             raise unusable(path, "it belongs to another user")
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    try:
-        info = os.fstat(handle)
-        if stat.S_IMODE(info.st_mode) & 0o077:
-            path.chmod(0o600)
-        return info.st_ino
-    finally:
-        os.close(handle)
+    # One that is there is not opened: closing it again would give up the locks that other threads hold on it.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    info = path.lstat()
+    if stat.S_IMODE(info.st_mode) & 0o077:
+        path.chmod(0o600)
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise unusable(path, "it is read-only")
+    return info.st_ino
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -134,18 +160,26 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) or 0
-    return isinstance(error, Damaged) or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+def is_damage(error: Exception) -> bool:
+    return _code(error) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def is_gone(error: sqlite3.Error) -> bool:
+def is_gone(error: Exception, path: Path, inode: int) -> bool:
     """Tell whether the open file is no longer the one at its path; SQLite looks before it writes."""
-    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED
+    if _code(error) & 0xFF != sqlite3.SQLITE_READONLY:
+        return False
+    try:
+        return path.lstat().st_ino != inode
+    except FileNotFoundError:
+        return True
 
 
-def explained(error: sqlite3.Error, path: Path) -> StoreError:
-    code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+def _code(error: Exception) -> int:
+    return getattr(error, "sqlite_errorcode", 0) or 0
+
+
+def explained(error: Exception, path: Path) -> StoreError:
+    code = _code(error) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"The disk is full: feedback cannot be written to {path}", "Free some space")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -155,7 +189,5 @@ def explained(error: sqlite3.Error, path: Path) -> StoreError:
     return unusable(path, str(error))
 
 
-def unusable(path: Path, reason: str) -> StoreError:
-    return StoreError(
-        f"The feedback store {path} cannot be used: {reason}", "Mend it, or set `database` to another file"
-    )
+def unusable(path: Path, reason: str, fix: str = "Mend it, or set `database` to another file") -> StoreError:
+    return StoreError(f"The feedback store {path} cannot be used: {reason}", fix)

@@ -21,7 +21,8 @@ from .tracker import CHECKPOINTS
 
 if TYPE_CHECKING:
     from ..config import Settings
-    from .store import AnyRow, Store, Unfinished
+    from .rows import AnyRow
+    from .store import Store, Unfinished
 
 Level = Literal["full", "no-code", "off"]
 
@@ -66,6 +67,7 @@ class FeedbackLog:
         level: str = "full",
         redact: bool = True,
         retention_days: int = 0,
+        encrypt: bool = False,
         on_problem: Callable[[str], None] | None = None,
         capacity: int = CAPACITY,
     ) -> None:
@@ -73,6 +75,7 @@ class FeedbackLog:
         self.level = level
         self._redact = redact
         self._retention_days = retention_days
+        self._encrypt = encrypt
         self._on_problem = on_problem
         self._capacity = capacity
         self._queue: deque[AnyRow] = deque()
@@ -196,7 +199,7 @@ class FeedbackLog:
     def _open(self) -> Store:
         from .store import Store
 
-        store = Store(self.path)
+        store = Store(self.path, encrypt=self._encrypt)
         self._tell_notice(store)
         return store
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 APPLICATION_ID = 0x6E6C3263
 """`nl2c` in the file's header: tells a feedback store from any other SQLite database."""
 
+TABLES = ("requests", "candidates", "events")
+"""Those that are referred to come first."""
+
 _VERSION_1 = (
     """
     CREATE TABLE requests (

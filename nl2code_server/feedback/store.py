@@ -7,21 +7,20 @@ Every transaction is short; readers page through, so that a slow one holds up no
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import Field, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from ..platform import lock
+from . import convert, keys
 from .database import (
     BUSY_TIMEOUT,
+    Damaged,
     connect,
     explained,
     is_damage,
@@ -31,12 +30,11 @@ from .database import (
     unusable,
 )
 from .events import CandidateRow, EventRow, RequestRow
+from .rows import AnyRow, decode, insert
 from .tracker import CHECKPOINTS
 
-AnyRow = RequestRow | CandidateRow | EventRow
 Group = Literal["kind", "model", "surface", "day"]
 T = TypeVar("T")
-R = TypeVar("R", RequestRow, CandidateRow, EventRow)
 
 _PAGE = 200  # rows read in one transaction
 
@@ -113,13 +111,17 @@ class Purged:
 
 
 class Store:
-    """The open store. Use it in the thread that opened it."""
+    """The open store. Use it in the thread that opened it.
 
-    def __init__(self, path: Path) -> None:
+    One that is encrypted is opened with its key, whoever opens it; with `encrypt`, one that is not becomes so.
+    """
+
+    def __init__(self, path: Path, *, encrypt: bool = False) -> None:
         self.path = path
         self.notice = ""
         """What the user should know about the opening, such as a damaged file that was set aside."""
-        self._inode = 0
+        self._encrypt = encrypt
+        self._seen = (0, "")  # inode of the open file, and name of its key
         self._connection = self._open()
 
     def close(self) -> None:
@@ -140,8 +142,26 @@ class Store:
 
         def write(connection: sqlite3.Connection) -> list[Refused]:
             with transaction(connection):
-                reasons = ((row, _insert(connection, row)) for row in rows)
+                reasons = ((row, insert(connection, row)) for row in rows)
                 return [Refused(row, reason) for row, reason in reasons if reason]
+
+        return self._run(write)
+
+    def merge(
+        self, rows: Callable[[], Iterable[AnyRow]], unfit: Callable[[str], Exception]
+    ) -> tuple[int, ...]:
+        """Write rows in one transaction, all of them or none, and raise what `unfit` makes of the reason.
+
+        Return how many requests, suggestions and events were new.
+        """
+
+        def write(connection: sqlite3.Connection) -> tuple[int, ...]:
+            with transaction(connection):
+                before = _counts(connection)
+                for row in rows():
+                    if reason := insert(connection, row):
+                        raise unfit(reason)
+                return tuple(now - was for was, now in zip(before, _counts(connection), strict=True))
 
         return self._run(write)
 
@@ -251,9 +271,9 @@ class Store:
         candidates = self._rows("SELECT * FROM candidates WHERE request_id = ? ORDER BY choice_index", key)
         events = self._rows("SELECT * FROM events WHERE request_id = ? ORDER BY time, id", key)
         return Record(
-            _decode(RequestRow, row),
-            [_decode(CandidateRow, candidate) for candidate in candidates],
-            [_decode(EventRow, event) for event in events],
+            decode(RequestRow, row),
+            [decode(CandidateRow, candidate) for candidate in candidates],
+            [decode(EventRow, event) for event in events],
         )
 
     def unfinished(self, since: float) -> list[Unfinished]:
@@ -266,7 +286,7 @@ class Store:
             (since,),
         )
         found = [
-            Unfinished(_decode(EventRow, row), row["file_id"], row["text"], (row["done"] or "").split(","))
+            Unfinished(decode(EventRow, row), row["file_id"], row["text"], (row["done"] or "").split(","))
             for row in rows
         ]
         return [one for one in found if set(CHECKPOINTS) - set(one.done)]
@@ -304,7 +324,8 @@ class Store:
             try:
                 return work(connection)
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
         return self._run(within)
 
@@ -316,43 +337,64 @@ class Store:
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do work; where it finds the file damaged, set that aside and do it on a new one.
 
-        Where another process has done so, or somebody has deleted the file, do it on what stands there now.
+        Where another process has done so or has put another file in its place, or somebody has deleted it, do it on
+        what stands there now.
         """
         try:
             return work(self._connection)
-        except sqlite3.Error as error:
-            if not is_damage(error) and not is_gone(error):
+        except self._connection.Error as error:
+            damaged = is_damage(error)
+            if not damaged and not is_gone(error, self.path, self._seen[0]):
                 raise explained(error, self.path) from error
         self._connection.close()
-        self._connection = self._open(damaged=True)
+        self._connection = self._open(damaged=damaged)
         try:
             return work(self._connection)
-        except sqlite3.Error as error:
+        except self._connection.Error as error:
             raise explained(error, self.path) from error
 
     def _open(self, *, damaged: bool = False) -> sqlite3.Connection:
         try:
-            if not damaged:
-                try:
-                    return self._connect()
-                except sqlite3.DatabaseError as error:
-                    if not is_damage(error):
-                        raise
-            with lock(self.path.with_name(self.path.name + ".lock"), timeout=BUSY_TIMEOUT):
-                # Another process may have been here first: then the path names a new file already.
-                if self.path.exists() and self.path.stat().st_ino == self._inode:
-                    self._set_aside()
-                return self._connect()
-        except sqlite3.Error as error:
-            raise explained(error, self.path) from error
+            connection = self._found(damaged=damaged)
+            if not self._encrypt or self._seen[1]:
+                return connection
+            connection.close()
+            convert.encrypt(self.path)
+            return self._found()
+        except Damaged as error:
+            raise unusable(self.path, str(error)) from error
         except OSError as error:  # includes TimeoutError
             raise unusable(self.path, error.strerror or str(error)) from error
 
+    def _found(self, *, damaged: bool = False) -> sqlite3.Connection:
+        """Connect to the store as it is; set aside what is damaged."""
+        with suppress(Damaged):
+            if not damaged and not convert.unfinished(self.path):
+                return self._connect()
+        with lock(self.path.with_name(self.path.name + ".lock"), timeout=BUSY_TIMEOUT):
+            convert.clear(self.path)
+            # Another process may have been here first: then the path names another file already.
+            if damaged and self.path.exists() and self._seen == self._there():
+                self._set_aside()
+            with suppress(Damaged):
+                return self._connect()
+            self._set_aside()
+            return self._connect()
+
     def _connect(self) -> sqlite3.Connection:
-        self._inode = private_file(self.path)
-        return connect(self.path)
+        key = keys.store_key(self.path)
+        private_file(self.path)
+        self._seen = self._there()
+        return connect(self.path, key)
+
+    def _there(self) -> tuple[int, str]:
+        return self.path.stat().st_ino, keys.key_name(self.path)
 
     def _set_aside(self) -> None:
+        if keys.marker(self.path).exists() and _is_plain(self.path):
+            # Somebody was about to encrypt it, or had just decrypted it, and was killed.
+            keys.marker(self.path).unlink()
+            return
         stamp = time.strftime("%Y%m%d-%H%M%S")
         target = self.path.with_name(f"{self.path.name}.damaged-{stamp}-{os.urandom(2).hex()}")
         self.path.rename(target)
@@ -362,61 +404,9 @@ class Store:
         self.notice = f"The feedback store was damaged; it was set aside as {target.name} and a new one begun"
 
 
-# --- rows ---------------------------------------------------------------------------------------------------------
-
-_TABLES: dict[type[Any], tuple[str, str]] = {
-    RequestRow: ("requests", "ON CONFLICT (request_id) DO NOTHING"),
-    CandidateRow: ("candidates", "ON CONFLICT (candidate_id) DO NOTHING"),
-    # What a client says is worth more than what was inferred of it.
-    EventRow: (
-        "events",
-        "ON CONFLICT (identity) DO UPDATE SET source = excluded.source, cause = excluded.cause "
-        "WHERE source = 'inferred' AND excluded.source = 'client'",
-    ),
-}
-
-
-def _insert(connection: sqlite3.Connection, row: AnyRow) -> str:
-    """Write one row; return why it cannot be, if it cannot."""
-    values = {f.name: _encode(getattr(row, f.name)) for f in fields(row)}
-    if isinstance(row, EventRow):
-        found = connection.execute(
-            "SELECT request_id FROM candidates WHERE candidate_id = ?", (values["suggestion_id"],)
-        )
-        owner = found.fetchone()
-        if owner is None:
-            return "no such suggestion"
-        if row.request_id not in ("", owner[0]):
-            return "the suggestion belongs to another request"
-        values |= {"request_id": owner[0], "identity": _encode(_identity(row))}
-    table, conflict = _TABLES[type(row)]
-    columns = ", ".join(f'"{name}"' for name in values)
-    marks = ", ".join("?" * len(values))
-    try:
-        connection.execute(
-            f"INSERT INTO {table} ({columns}) VALUES ({marks}) {conflict}", list(values.values())
-        )
-    except (
-        sqlite3.IntegrityError,
-        sqlite3.DataError,
-        sqlite3.InterfaceError,
-        sqlite3.ProgrammingError,
-        OverflowError,
-    ) as error:
-        # One row that cannot be stored must not keep back the others.
-        return "no such request" if "FOREIGN KEY" in str(error) else f"{type(error).__name__}: {error}"
-    return ""
-
-
-def _identity(event: EventRow) -> str:
-    """Name what makes two reports one event. Partial acceptances grow; what is kept is measured again and again."""
-    parts = [event.suggestion_id, event.event]
-    if event.event == "partially_accepted":
-        parts.append(str(event.accepted_length))
-    elif event.event in ("kept", "edited", "instead"):
-        text = (event.final_text or "").encode("utf-8", "backslashreplace")
-        parts += [event.checkpoint, str(event.kept_ratio), hashlib.sha256(text).hexdigest()[:16]]
-    return "/".join(parts)
+def _is_plain(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 def _delete_suggestion(connection: sqlite3.Connection, suggestion: str) -> None:
@@ -439,31 +429,6 @@ def _counts(connection: sqlite3.Connection) -> tuple[int, ...]:
     return tuple(connection.execute(query).fetchone())
 
 
-def _encode(value: object) -> Any:
-    """Give a value the form of its column. Half a surrogate pair has no UTF-8: it is kept as its escape."""
-    if isinstance(value, list | dict):
-        return _SURROGATE.sub(lambda half: rf"\\u{ord(half[0]):x}", json.dumps(value, ensure_ascii=False))
-    if isinstance(value, str):
-        return _SURROGATE.sub(lambda half: rf"\u{ord(half[0]):x}", value)
-    return value
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def _decode(row_type: type[R], row: sqlite3.Row) -> R:
-    return row_type(**{f.name: _value(f, row[f.name]) for f in fields(row_type)})
-
-
-def _value(column: Field[Any], value: Any) -> Any:
-    if not str(column.type).startswith(("list", "dict")):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:  # damage that the structure of the file does not show
-        return [] if str(column.type).startswith("list") else {}
-
-
 def _logged(row: sqlite3.Row) -> Logged:
-    event = _decode(EventRow, row)
+    event = decode(EventRow, row)
     return Logged(event, row["instruction"], row["text"], row["kind"], row["model"], row["surface"])

@@ -307,6 +307,7 @@ class Session:
                 level=self.settings.feedback,
                 redact=self.settings.redact,
                 retention_days=self.settings.retention_days,
+                encrypt=self.settings.encrypt,
                 on_problem=lambda text: self._ls.warn(f"nl2code: {text}"),
             )
         return self._feedback

@@ -47,6 +47,8 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "pydantic_monty": ("nl2code_server.suggest.sandbox",),
     "detect_secrets": ("nl2code_server.feedback",),
     "sqlite3": ("nl2code_server.feedback",),
+    "sqlcipher3": ("nl2code_server.feedback.database",),
+    "keyring": ("nl2code_server.feedback.keys",),
     "torch": ("nl2code_model",),
     "transformers": ("nl2code_model",),
     "numpy": ("nl2code_model",),
@@ -56,7 +58,15 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "uvicorn": ("nl2code_model",),
 }
 # Too slow for the start of the language server: imported inside functions.
-LAZY = ("httpx2", "pydantic_monty", "detect_secrets", "tree_sitter", "tree_sitter_python")
+LAZY = (
+    "httpx2",
+    "pydantic_monty",
+    "detect_secrets",
+    "sqlcipher3",
+    "keyring",
+    "tree_sitter",
+    "tree_sitter_python",
+)
 
 INPUT_OUTPUT_NAMES = """
 asyncio ctypes fileinput ftplib glob http io logging mmap multiprocessing os pathlib pickle platform

@@ -25,6 +25,7 @@ from nl2code_server.errors import StoreError
 from nl2code_server.feedback import identity, schema, store
 from nl2code_server.feedback.events import SCHEMA_VERSION, CandidateRow, EventRow, RequestRow
 from nl2code_server.feedback.log import FeedbackLog, database
+from nl2code_server.feedback.rows import AnyRow
 from nl2code_server.feedback.store import Store
 
 
@@ -265,7 +266,7 @@ async def test_what_was_lost_is_told(path: Path, monkeypatch: pytest.MonkeyPatch
     free, taken = threading.Event(), threading.Event()
     add = Store.add
 
-    def wait(self: Store, rows: list[store.AnyRow]) -> list[store.Refused]:
+    def wait(self: Store, rows: list[AnyRow]) -> list[store.Refused]:
         taken.set()
         free.wait(20)
         return add(self, rows)

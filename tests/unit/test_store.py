@@ -21,7 +21,8 @@ from fakes import writer
 from fakes.rows import candidate_row, event_row, request_row
 from nl2code_server.errors import StoreError
 from nl2code_server.feedback import schema
-from nl2code_server.feedback.store import AnyRow, Store
+from nl2code_server.feedback.rows import AnyRow
+from nl2code_server.feedback.store import Store
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file modes")
 
