@@ -1,9 +1,10 @@
 """Kill servers with SIGKILL while they log, and look whether anything that was acknowledged is missing.
 
-    cd tests && python -m e2e.kills 200
+    cd tests && python -m e2e.kills 200 [plain|encrypted|converting]
 
 Two writers at a time, as two editors have, and a reader; a writer that was killed is replaced while the other goes
-on. The last line is the result, as JSON.
+on. `encrypted`: the store is. `converting`: a fourth process encrypts it and makes it plain again all the time, and
+is killed each time as well. The last line is the result, as JSON.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
+from fakes.keyrings import key_file
 from nl2code_server.feedback.store import Store
+
+Mode = Literal["plain", "encrypted", "converting"]
 
 _STARTS = 30.0  # seconds that a writer may take to its first row
 _LONGEST = 0.15  # seconds from there to its end
@@ -36,17 +41,22 @@ class Result:
     """Requests without their candidate or event."""
     integrity: str
     reads: int
+    conversions: int
     notice: str
     seconds: float
 
 
-def run(kills: int, folder: Path, seed: int = 14) -> Result:
+def run(kills: int, folder: Path, mode: Mode = "plain", seed: int = 14) -> Result:
     """Kill so many writers, one after the other, and look at the store."""
     path, draw, began = folder / "feedback.db", random.Random(seed), time.monotonic()
-    Store(path).close()
+    if mode != "plain":
+        os.environ["NL2CODE_ENCRYPTION_KEY_FILE"] = str(key_file(folder))
+    Store(path, encrypt=mode == "encrypted").close()
     notes: list[Path] = []
+    conversions = folder / "conversions"
     reader = _start("fakes.reader", path, pipe=subprocess.PIPE)
     writers: list[tuple[subprocess.Popen[bytes], Path]] = []
+    converters: list[subprocess.Popen[bytes]] = []
     try:
         for number in range(kills):
             while len(writers) < 2:
@@ -54,19 +64,25 @@ def run(kills: int, folder: Path, seed: int = 14) -> Result:
                 name = f"w{len(notes)}"
                 process = _start("fakes.writer", path, notes[-1], name, 1_000_000, 0.0)
                 writers.append((process, notes[-1]))
+            if mode == "converting":
+                converters.append(_start("fakes.converter", path, conversions))
             process, note = writers.pop(draw.randrange(2) if number else 0)
             _wait_for_a_row(process, note)
+            if converters:
+                _wait_for_a_row(converters[-1], conversions, _size(conversions))
             time.sleep(draw.random() * _LONGEST)
-            process.kill()
-            process.wait(10)
+            for one in (process, *converters[-1:]):
+                one.kill()
+                one.wait(10)
     finally:
-        for process, _ in writers:
-            process.kill()
-            process.wait(10)
+        for one in (*converters, *(process for process, _ in writers)):
+            one.kill()
+            one.wait(10)
     told, _ = reader.communicate(timeout=60)
     if reader.returncode != 0:
         raise AssertionError("the reader failed")
-    return _look(path, notes, kills, int(told), time.monotonic() - began)
+    done = conversions.read_text().count("\n") if conversions.exists() else 0
+    return _look(path, notes, (kills, int(told), done), time.monotonic() - began)
 
 
 def _start(module: str, *arguments: object, pipe: int | None = None) -> subprocess.Popen[bytes]:
@@ -80,15 +96,19 @@ def _start(module: str, *arguments: object, pipe: int | None = None) -> subproce
     )
 
 
-def _wait_for_a_row(process: subprocess.Popen[bytes], note: Path) -> None:
+def _size(note: Path) -> int:
+    return note.stat().st_size if note.exists() else 0
+
+
+def _wait_for_a_row(process: subprocess.Popen[bytes], note: Path, beyond: int = 0) -> None:
     deadline = time.monotonic() + _STARTS
-    while not (note.exists() and note.stat().st_size):
+    while _size(note) <= beyond:
         if process.poll() is not None or time.monotonic() > deadline:
             raise AssertionError("a writer has written nothing")
         time.sleep(0.005)
 
 
-def _look(path: Path, notes: Sequence[Path], kills: int, reads: int, seconds: float) -> Result:
+def _look(path: Path, notes: Sequence[Path], counts: tuple[int, int, int], seconds: float) -> Result:
     # The last line may be cut: its row was acknowledged to nobody.
     acknowledged = {line for note in notes if note.exists() for line in note.read_text().split("\n")[:-1]}
     with Store(path) as store:
@@ -100,14 +120,26 @@ def _look(path: Path, notes: Sequence[Path], kills: int, reads: int, seconds: fl
         for key in acknowledged & records.keys()
     )
     missing = len(acknowledged - records.keys())
-    return Result(kills, len(acknowledged), missing, incomplete, integrity, reads, notice, round(seconds, 1))
+    kills, reads, conversions = counts
+    return Result(
+        kills,
+        len(acknowledged),
+        missing,
+        incomplete,
+        integrity,
+        reads,
+        conversions,
+        notice,
+        round(seconds, 1),
+    )
 
 
 def main() -> None:
     """Print the result."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    mode = next(mode for mode in get_args(Mode) if mode == (sys.argv[2] if len(sys.argv) > 2 else "plain"))
     with tempfile.TemporaryDirectory() as folder:
-        result = run(kills, Path(folder))
+        result = run(kills, Path(folder), mode)
     print(json.dumps(asdict(result)))
     sys.exit(bool(result.missing or result.incomplete or result.integrity != "ok"))
 

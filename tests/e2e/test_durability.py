@@ -32,8 +32,13 @@ def requests(path: Path) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_killed_servers_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    result = kills.run(6, tmp_path)
+@pytest.mark.parametrize("mode", ["plain", "encrypted", "converting"])
+def test_killed_servers_lose_nothing_that_was_acknowledged(
+    tmp_path: Path, mode: kills.Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NL2CODE_ENCRYPTION_KEY_FILE", "")  # the run sets it for its processes
+    result = kills.run(6 if mode == "plain" else 2, tmp_path, mode)
+    assert (result.conversions > 0) is (mode == "converting")
     assert result.acknowledged >= result.kills
     assert (result.missing, result.incomplete, result.integrity, result.notice) == (0, 0, "ok", "")
     assert result.reads > 0
