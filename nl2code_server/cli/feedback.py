@@ -29,6 +29,7 @@ from ..feedback.store import Logged, Purged, Record, Store, Tally
 from ..platform import write_private
 from .feedback_audit import audit, own_words
 from .feedback_encryption import decrypt, encrypt
+from .feedback_import import import_
 
 EVENTS: tuple[str, ...] = get_args(EventKind)
 _TABLE_ROWS = 50
@@ -55,6 +56,7 @@ def register(app: typer.Typer) -> None:
     group.command("stats")(stats)
     group.command("list")(list_events)
     group.command("export")(export)
+    group.command("import")(import_)
     group.command("purge")(purge)
     group.command("audit")(audit)
     group.command("encrypt")(encrypt)
