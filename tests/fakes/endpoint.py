@@ -27,7 +27,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-CERTIFICATE = Path(__file__).parent / "self_signed.pem"
+SELF_SIGNED = Path(__file__).parent / "self_signed.pem"
+CERTIFICATES = Path(__file__).parent / "certificates"
+"""An authority, and certificates of it: `good` for 127.0.0.1, `expired`, and `other` for another name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,7 @@ class FakeEndpoint:
         token_delay: float = 0.0,
         first_delay: float = 0.0,
         tls: bool = False,
+        certificate: Path = SELF_SIGNED,
     ) -> None:
         self.replies: list[Script | Rule] = [replies] if callable(replies) else list(replies)
         self.model = model
@@ -127,7 +130,7 @@ class FakeEndpoint:
         self._server = _Server(self)
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(CERTIFICATE)
+            context.load_cert_chain(certificate)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
         self.origin = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"

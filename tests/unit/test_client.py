@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fakes.endpoint import FakeEndpoint, Reply
+from fakes.endpoint import CERTIFICATES, FakeEndpoint, Reply
 from nl2code_server.endpoint import ChatRequest, Delta, Endpoint, Message, Usage
 from nl2code_server.endpoint.client import ChatClient
 from nl2code_server.endpoint.wire import quirks
@@ -437,6 +437,25 @@ async def test_an_untrusted_certificate_is_refused() -> None:
     assert isinstance(error, EndpointUnavailable)
     assert error.message == f"The certificate of {fake.origin} is not trusted: self-signed certificate"
     assert "SSL_CERT_FILE" in error.fix
+
+
+@pytest.mark.parametrize(
+    ("certificate", "said"),
+    [("expired", "certificate has expired"), ("other", "IP address mismatch"), ("good", "")],
+)
+async def test_a_certificate_of_a_known_authority_is_still_looked_at(
+    certificate: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATES / "authority.pem"))
+    with FakeEndpoint([CODE], tls=True, certificate=CERTIFICATES / f"{certificate}.pem") as fake:
+        if not said:
+            assert texts(await ask(fake, api_key=KEY)) == [CODE]
+            return
+        error = await failure(fake, api_key=KEY)
+        assert fake.requests == []
+    assert isinstance(error, EndpointUnavailable)
+    assert f"The certificate of {fake.origin} is not trusted: " in error.message
+    assert said in error.message
 
 
 # The key
