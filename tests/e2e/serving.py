@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import httpx2
 
+from fakes.routes import host_routes
 from nl2code_server.endpoint.runtime import Record
 from nl2code_server.platform import paths
 
@@ -50,25 +51,14 @@ async def get(record: Record, path: str) -> httpx2.Response:
 async def serves_nobody_else(record: Record) -> None:
     """Check that no route answers without the token, under another name, or to another site's page."""
     base = record.url.removesuffix("/v1")
-    routes = (
-        "/v1/models",
-        "/v1/chat/completions",
-        "/health",
-        "/metrics",
-        "/adapter",
-        "/shutdown",
-        "/",
-        "/docs",
-    )
     token = {"Authorization": f"Bearer {record.token}"}
     async with httpx2.AsyncClient(trust_env=False) as http:
-        for method in ("GET", "POST", "OPTIONS"):
-            for route in routes:
-                for headers, status in (
-                    ({}, 401),
-                    ({"Authorization": "Bearer wrong"}, 401),
-                    (token | {"Host": "evil.example"}, 403),
-                    (token | {"Origin": "https://evil.example"}, 403),
-                ):
-                    answer = await http.request(method, base + route, headers=headers)
-                    assert answer.status_code == status, (method, route, headers)
+        for method, route in host_routes():
+            for headers, status in (
+                ({}, 401),
+                ({"Authorization": "Bearer wrong"}, 401),
+                (token | {"Host": "evil.example"}, 403),
+                (token | {"Origin": "https://evil.example"}, 403),
+            ):
+                answer = await http.request(method, base + route, headers=headers)
+                assert answer.status_code == status, (method, route, headers)
