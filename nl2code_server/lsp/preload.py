@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import time
 from collections.abc import Sequence
+from types import ModuleType
 
 from ..lang.document import Snapshot
 
@@ -14,8 +15,9 @@ LONG = 2_000
 
 _BREATH = 0.005
 """Seconds between two modules, in which the event loop has the interpreter for itself."""
+_FEATURES = "nl2code_server.lsp.features"
 _FINDING = (
-    "nl2code_server.lsp.features.inline_completion",
+    f"{_FEATURES}.inline_completion",
     "nl2code_server.lang.instruction",
     "nl2code_server.lsp.ghost",
 )
@@ -31,9 +33,9 @@ _SUGGESTING = (
     "anyio._backends._asyncio",
     "pydantic_monty",
     "nl2code_server.lsp.outcomes",
-    "nl2code_server.lsp.features.commands",
-    "nl2code_server.lsp.features.code_action",
-    "nl2code_server.lsp.features.hover",
+    f"{_FEATURES}.commands",
+    f"{_FEATURES}.code_action",
+    f"{_FEATURES}.hover",
 )
 
 
@@ -61,6 +63,11 @@ class Preload:
         await first
         await asyncio.to_thread(_import, _SUGGESTING)
         await asyncio.to_thread(_read_quirks)
+
+
+def feature_module(name: str) -> ModuleType:
+    """Return the module of a feature, which is loaded at its first use."""
+    return importlib.import_module(f"{_FEATURES}.{name}")
 
 
 async def parsed(snapshot: Snapshot) -> Snapshot:

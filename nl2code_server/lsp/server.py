@@ -7,7 +7,6 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from types import ModuleType
 from typing import Any, cast
 
 from lsprotocol import types as lsp
@@ -16,9 +15,9 @@ from pygls.lsp.server import LanguageServer
 
 from .. import __version__
 from ..errors import Nl2CodeError
-from ..lang.document import Encoding
 from . import workspace
 from .clients import read_client
+from .preload import feature_module
 from .session import Session
 from .status import Report, State
 from .transport import Protocol, converter
@@ -100,71 +99,34 @@ def make_server(flags: Mapping[str, Any]) -> Server:
     server.feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)(_configuration_changed)
     server.feature(lsp.TEXT_DOCUMENT_DID_SAVE)(_saved)
     server.feature(lsp.NOTEBOOK_DOCUMENT_DID_SAVE)(_notebook_saved)
-    for method, (load, name, options) in _FEATURES.items():
-        server.feature(method, options)(_handler(load, name))
+    for method, (feature, name, options) in _FEATURES.items():
+        server.feature(method, options)(_handler(feature, name))
     for command, name in _COMMANDS.items():
-        server.command(command)(_handler(_commands, name))
+        server.command(command)(_handler("commands", name))
     return server
 
 
-# Features are loaded at their first use: the first answer need not wait for all that makes suggestions.
-
-
-def _inline_completion() -> ModuleType:
-    from .features import inline_completion
-
-    return inline_completion
-
-
-def _completion() -> ModuleType:
-    from .features import completion
-
-    return completion
-
-
-def _code_action() -> ModuleType:
-    from .features import code_action
-
-    return code_action
-
-
-def _hover() -> ModuleType:
-    from .features import hover
-
-    return hover
-
-
-def _notifications() -> ModuleType:
-    from .features import notifications
-
-    return notifications
-
-
-def _commands() -> ModuleType:
-    from .features import commands
-
-    return commands
-
-
-_FEATURES: dict[str, tuple[Callable[[], ModuleType], str, Any]] = {
+_FEATURES: dict[str, tuple[str, str, Any]] = {
     lsp.TEXT_DOCUMENT_INLINE_COMPLETION: (
-        _inline_completion,
+        "inline_completion",
         "inline_completion",
         lsp.InlineCompletionOptions(),
     ),
-    lsp.TEXT_DOCUMENT_COMPLETION: (_completion, "completion", lsp.CompletionOptions(resolve_provider=True)),
-    lsp.COMPLETION_ITEM_RESOLVE: (_completion, "resolve", None),
+    lsp.TEXT_DOCUMENT_COMPLETION: ("completion", "completion", lsp.CompletionOptions(resolve_provider=True)),
+    lsp.COMPLETION_ITEM_RESOLVE: ("completion", "resolve", None),
     lsp.TEXT_DOCUMENT_CODE_ACTION: (
-        _code_action,
+        "code_action",
         "code_action",
         lsp.CodeActionOptions(code_action_kinds=[lsp.CodeActionKind.RefactorRewrite], resolve_provider=True),
     ),
-    lsp.CODE_ACTION_RESOLVE: (_code_action, "resolve", None),
-    lsp.TEXT_DOCUMENT_HOVER: (_hover, "hover", None),
-    "textDocument/didShowCompletion": (_notifications, "shown", None),
-    "textDocument/didPartiallyAcceptCompletion": (_notifications, "partially_accepted", None),
+    lsp.CODE_ACTION_RESOLVE: ("code_action", "resolve", None),
+    lsp.TEXT_DOCUMENT_HOVER: ("hover", "hover", None),
+    "textDocument/didShowCompletion": ("notifications", "shown", None),
+    "textDocument/didPartiallyAcceptCompletion": ("notifications", "partially_accepted", None),
 }
-_LIGHT = (_inline_completion, _completion, _notifications)
+"""By method: the module in `features` and the function there. Modules are loaded at their first use: the first answer
+need not wait for all that makes suggestions."""
+_LIGHT = ("inline_completion", "completion", "notifications")
 """What may be imported on the event loop; these take their snapshot before they wait for the rest."""
 _COMMANDS = {
     "nl2code.accept": "accept",
@@ -176,22 +138,17 @@ _COMMANDS = {
 }
 
 
-def _handler(load: Callable[[], ModuleType], name: str) -> Callable[..., Awaitable[Any]]:
+def _handler(feature: str, name: str) -> Callable[..., Awaitable[Any]]:
     async def handler(ls: Server, *arguments: Any) -> Any:
-        if load not in _LIGHT:
+        if feature not in _LIGHT:
             await ls.session.preload.ready()
-        return await getattr(load(), name)(ls, *arguments)
+        return await getattr(feature_module(feature), name)(ls, *arguments)
 
     return handler
 
 
-async def _load_features(ls: Server) -> None:
-    """Import what the first suggestion will need, once the client has got its first answers."""
-    await asyncio.sleep(_SETTLED_SECONDS)
-    await ls.session.preload.ready()
-
-
-async def _take_over(ls: Server) -> None:
+async def _settle(ls: Server) -> None:
+    """Do what can wait until the client has got its first answers."""
     await asyncio.sleep(_SETTLED_SECONDS)
     await ls.session.preload.ready()
     await ls.session.take_over()
@@ -199,7 +156,7 @@ async def _take_over(ls: Server) -> None:
 
 def _initialize(ls: Server, params: lsp.InitializeParams) -> None:
     workspace.install(ls, ls.session)
-    encoding = cast("Encoding", str(getattr(ls.workspace.position_encoding, "value", "utf-16")))
+    encoding = workspace.encoding_of(ls.workspace.position_encoding)
     folders = params.workspace_folders or ()
     project = folders[0].uri if folders else params.root_uri or params.root_path or ""
     ls.session.begin(read_client(params, encoding), project)
@@ -212,8 +169,7 @@ def _initialize(ls: Server, params: lsp.InitializeParams) -> None:
 
 def _initialized(ls: Server, _: lsp.InitializedParams) -> None:
     ls.session.tell_problems()
-    ls.session.spawn(_load_features(ls))
-    ls.session.spawn(_take_over(ls))
+    ls.session.spawn(_settle(ls))
     if ls.session.client.watches_configuration:
         ls.session.spawn(_watch_configuration(ls))
     if ls.session.client.configuration:

@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 
 _DECISIONS = 64
 _START_SECONDS = 60.0
-_WRITE_SECONDS = 1.5  # for what is left of the log at the end, within the time that the transport gives
+# At the end, within the time that the transport gives: for what is still being measured, then for the log.
+_FINISH_SECONDS = 0.4
+_WRITE_SECONDS = 1.5
 _HOST = "host"
 """The job on the board that stands for the model host's start."""
 
@@ -72,6 +74,7 @@ class Session:
         self._feedback: FeedbackLog | None = None
         self._working: set[asyncio.Task[Any]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._finishing: set[asyncio.Task[None]] = set()
         self._limits: dict[asyncio.Timeout, float] = {}
         self._starting = False
         self._late: tuple[tuple[str, str], asyncio.Task[Outcome]] | None = None
@@ -127,6 +130,12 @@ class Session:
         """Run something that no request waits for; it ends with the session at the latest."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def finish(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something short that no request waits for, but the end of the session does."""
+        task = asyncio.create_task(work)
+        self._finishing.add(task)
         task.add_done_callback(self._ended)
 
     async def suggest(self, job: Job, on_stage: Callable[[str], None] | None = None) -> Outcome:
@@ -265,7 +274,9 @@ class Session:
         self._pauses.close()
         if self._outcomes is not None:
             self._outcomes.close()
-        tasks = (*self._tasks, *self._working)
+        if self._finishing:
+            await asyncio.wait(self._finishing, timeout=_FINISH_SECONDS)
+        tasks = (*self._tasks, *self._finishing, *self._working)
         for task in tasks:
             task.cancel()
         closing: list[Coroutine[Any, Any, object]] = []
@@ -348,6 +359,7 @@ class Session:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._finishing.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
         if isinstance(error, Nl2CodeError):

@@ -57,7 +57,7 @@ _NAMED = {types.CANCEL_REQUEST: "id", types.WINDOW_WORK_DONE_PROGRESS_CANCEL: "t
 _LONGEST_MESSAGE = 1 << 28  # bytes
 _CLOSING = 2.0  # seconds that handlers have to end once the client has left
 _LOOK_AFTER = 2.0  # seconds between looks at whether the editor runs
-_LEAVING = 5.0  # seconds after which the process ends whatever still runs in it
+_LEAVING = 4.0  # seconds after which the process ends whatever still runs in it
 _SETTLING = 10.0  # seconds after which start-up counts as over, even if the client says nothing
 
 
@@ -109,6 +109,8 @@ class Protocol(LanguageServerProtocol):
     replaced all of it."""
     on_close: Callable[[], Awaitable[None]] | None = None
     """Awaited when the client has left, for at most a few seconds."""
+    on_leave: Callable[[], None] | None = None
+    """Called when the client has left, before anything is closed."""
     stop: Callable[[], None] | None = None
     """Ends the session; set while it is served."""
 
@@ -287,6 +289,8 @@ class Protocol(LanguageServerProtocol):
             pass
         finally:
             self.writer = None
+            if self.on_leave is not None:
+                self.on_leave()
             await self._close()
 
     async def _close(self) -> None:
@@ -369,17 +373,20 @@ def run_stdio(server: LanguageServer) -> int:
     """Serve the client that started this process, until it leaves; return the exit status."""
     source, sink = _claim_stdio()
     protocol = cast("Protocol", server.protocol)
+    protocol.on_leave = lambda: _leave_soon(protocol)
 
     async def main() -> None:
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
-        threading.Thread(target=_pump, args=(source, loop, reader), name="stdin", daemon=True).start()
+        pump = threading.Thread(
+            target=_pump, args=(source, loop, reader, protocol), name="stdin", daemon=True
+        )
+        pump.start()
         watching = asyncio.create_task(_watch_editor(server, protocol))
         try:
             await protocol.serve(reader, _Wire(sink, protocol))
         finally:
             watching.cancel()
-            _leave_soon()
 
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(main())
@@ -411,22 +418,24 @@ def _claim_stdio() -> tuple[int, BinaryIO]:
     return source, os.fdopen(sink, "wb")
 
 
-def _pump(source: int, loop: asyncio.AbstractEventLoop, reader: asyncio.StreamReader) -> None:
+def _pump(
+    source: int, loop: asyncio.AbstractEventLoop, reader: asyncio.StreamReader, protocol: Protocol
+) -> None:
     """Move what the client sends to the event loop. One thread: executors cost three hops per message."""
     with contextlib.suppress(RuntimeError):  # the loop is closed
         with contextlib.suppress(OSError):
             while data := os.read(source, 1 << 16):
                 loop.call_soon_threadsafe(reader.feed_data, data)
-        _leave_soon()
+        _leave_soon(protocol)
         loop.call_soon_threadsafe(reader.feed_eof)
 
 
-def _leave_soon() -> None:
+def _leave_soon(protocol: Protocol) -> None:
     """End the process in a while, whatever handlers and threads are still doing."""
 
     def leave() -> None:
         _log.error("work went on for %.0f s after the client had left", _LEAVING)
-        os._exit(1)
+        os._exit(protocol.exit_status)
 
     timer = threading.Timer(_LEAVING, leave)
     timer.daemon = True

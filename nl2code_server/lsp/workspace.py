@@ -45,6 +45,11 @@ def install(server: LanguageServer, listener: Listener) -> None:
     server.protocol._workspace = replaced
 
 
+def encoding_of(kind: object) -> Encoding:
+    """Return the unit that positions are counted in; pygls has it as a text or as a member of an enumeration."""
+    return _ENCODINGS.get(str(getattr(kind, "value", kind)), "utf-16")
+
+
 def documents(workspace: Workspace) -> list[Document]:
     """Return all open documents and notebook cells."""
     return [one.document for one in workspace.text_documents.values() if isinstance(one, _OpenDocument)]
@@ -151,12 +156,11 @@ class _OpenDocument(TextDocument):
     def __init__(
         self, uri: str, source: str | None = None, version: int | None = None, **options: Any
     ) -> None:
-        encoding = options["position_codec"].encoding
         self.document = Document(
             uri,
             source or "",
             version=version or 0,
-            encoding=_ENCODINGS.get(getattr(encoding, "value", encoding), "utf-16"),
+            encoding=encoding_of(options["position_codec"].encoding),
         )
         super().__init__(uri, version=version, **options)
 

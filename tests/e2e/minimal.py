@@ -80,6 +80,10 @@ def make_server() -> LanguageServer:
     def block(ls: LanguageServer, params: Any) -> None:
         time.sleep(60)
 
+    @server.feature("test/linger")
+    async def linger(ls: LanguageServer, params: Any) -> None:
+        await asyncio.to_thread(time.sleep, 60)
+
     @server.feature("test/ask")
     async def ask(ls: LanguageServer, params: Any) -> str:
         try:

@@ -191,7 +191,7 @@ class Client:
         self.leaving = True
         await self.request("shutdown")
         self.notify("exit")
-        return await asyncio.wait_for(self.process.wait(), 5)
+        return await asyncio.wait_for(self.process.wait(), 15)
 
     async def close(self) -> None:
         """End the process whatever state it is in."""

@@ -526,3 +526,11 @@ async def test_the_server_ends_when_its_client_is_gone(way: str) -> None:
                 client.send({"id": 9, "method": "test/block", "params": {}})
             client.writer.close()
         assert await asyncio.wait_for(process.wait(), 8) == 1
+
+
+async def test_a_goodbye_in_order_is_one_whatever_still_runs() -> None:
+    async with spawned() as (process, client):
+        client.send({"id": 9, "method": "test/linger", "params": {}})
+        assert await client.request("shutdown") is None
+        client.notify("exit", None)
+        assert await asyncio.wait_for(process.wait(), 15) == 0

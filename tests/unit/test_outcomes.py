@@ -75,7 +75,7 @@ class World:
     ) -> None:
         self.rows.append((suggestion_id, kind, details))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def finish(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run(work)
 
     @property
@@ -354,7 +354,7 @@ def test_nothing_is_looked_at_far_from_an_offer(world: World, monkeypatch: pytes
     def forbidden(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("nl2code_server.lsp.outcomes.read", forbidden)
+    monkeypatch.setattr("nl2code_server.lsp.watch.read", forbidden)
     world.type(7, 5, " + 2")
     world.type(0, 0, "\n\n")
     world.uri = "file:///work/other.py"
