@@ -123,7 +123,7 @@ def test_copied_rows_hold_the_same_values() -> None:
         assert torch.equal(seen, keys)
     table.copy(0, 2, 4)
     new = torch.randn(2, 2, 1, 4)
-    mask = table.many([2, 0], [4, 5], torch.device("cpu"), torch.float32)
+    mask = table.many(torch.tensor([2, 0]), torch.tensor([4, 5]), 16, torch.float32)
     keys, values = table.update(new, new, 0)
     assert keys.shape == (2, 2, 16, 4) and mask.shape == (2, 1, 1, 16)
     layer_of: Any = table.layers[0]
@@ -131,6 +131,71 @@ def test_copied_rows_hold_the_same_values() -> None:
     assert torch.equal(keys[0, :, 4], new[0, :, 0]) and torch.equal(values[1, :, 5], new[1, :, 0])
     assert (mask[0, 0, 0] == 0).tolist() == [at <= 4 for at in range(16)]
     assert (mask[1, 0, 0] == 0).tolist() == [at <= 5 for at in range(16)]
+
+
+# --- steps in few kernels ---
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "vocab_size": 500,
+    "initializer_range": 0.5,
+    "pad_token_id": 0,
+}
+BUILT_SO: dict[str, dict[str, Any]] = {
+    "llama": {"attention_bias": True},
+    "qwen2": {"tie_word_embeddings": True},
+    "qwen3": {"head_dim": 16},
+}
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "granite": {"logits_scaling": 8.0},
+    "starcoder2": {},
+    "gemma3_text": {"head_dim": 8},
+    "phi3": {},
+}
+
+
+@pytest.mark.parametrize("kind", [*BUILT_SO, *OTHERWISE])
+def test_models_are_fused_only_where_that_says_what_transformers_says(kind: str) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from nl2code_model.host.torch_block import fused
+    from nl2code_model.host.torch_cache import Rows
+
+    torch.manual_seed(1)
+    config = AutoConfig.for_model(kind, **SMALL, **(BUILT_SO | OTHERWISE)[kind])
+    auto: Any = AutoModelForCausalLM
+    model = auto.from_config(config, attn_implementation="sdpa").eval().requires_grad_(False)
+    prompt = torch.randint(500, (1, 20))
+    with torch.inference_mode():
+        expected = model(prompt).logits[0]
+        table = Rows(2, 3, 64)
+
+        def plain(tokens: Any, positions: Any, rows: Any, visible: int) -> Any:
+            mask = table.many(rows, positions, visible, torch.float32)
+            made = model(
+                tokens[:, None],
+                position_ids=positions[:, None],
+                attention_mask=mask,
+                past_key_values=table,
+                use_cache=True,
+            )
+            return made.logits[:, -1]
+
+        forward = fused(model, table, plain)
+        assert (forward is not None) == (kind in BUILT_SO)
+        # Whatever has been tried, the model itself is what it was.
+        assert torch.allclose(model(prompt).logits[0], expected, atol=1e-4, rtol=1e-4)
+        if forward:
+            for position in range(20):
+                tokens = prompt[0, position].expand(2)
+                logits = forward(tokens, torch.full((2,), position), torch.tensor([2, 1]), 32)
+                assert torch.allclose(logits, expected[position].expand(2, -1), atol=1e-3, rtol=1e-3)
 
 
 # --- chats ---

@@ -13,9 +13,6 @@ from .slots import common_prefix
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK = 64
-"""Tokens by which the part of the rows that a batch looks at grows, so that few shapes occur."""
-
 
 class Rows(Cache):
     """What transformers' models write keys and values into, at fixed addresses.
@@ -26,6 +23,8 @@ class Rows(Cache):
     def __init__(self, layers: int, count: int, length: int) -> None:
         self.count = count
         self.length = length
+        self.spare = count
+        """One more row, which belongs to nobody."""
         self.row = 0
         self.start = 0
         self.rows: Tensor | None = None
@@ -37,16 +36,15 @@ class Rows(Cache):
         """Let the next pass extend one row, of which `start` tokens are known."""
         self.row, self.start, self.rows = row, start, None
 
-    def many(
-        self, rows: Sequence[int], positions: Sequence[int], device: torch.device, dtype: torch.dtype
-    ) -> Tensor:
-        """Let the next pass add a token to each of several rows; return its attention mask."""
-        self.rows = torch.tensor(rows, device=device)
-        self.positions = torch.tensor(positions, device=device)
-        self.visible = min(self.length, -(-(max(positions) + 1) // BLOCK) * BLOCK)
-        beyond = torch.arange(self.visible, device=device) > self.positions[:, None]
-        mask = torch.zeros(len(rows), 1, 1, self.visible, device=device, dtype=dtype)
-        return mask.masked_fill_(beyond[:, None, None, :], torch.finfo(dtype).min)
+    def many(self, rows: Tensor, positions: Tensor, visible: int, dtype: torch.dtype) -> Tensor:
+        """Let the next pass add a token to each of several rows; return its attention mask.
+
+        It looks at the first `visible` tokens of each. Nothing here waits for the device.
+        """
+        self.rows, self.positions, self.visible = rows, positions, visible
+        beyond = torch.arange(visible, device=rows.device) > positions[:, None]
+        mask = torch.zeros(beyond.shape, device=rows.device, dtype=dtype)
+        return mask.masked_fill_(beyond, torch.finfo(dtype).min)[:, None, None, :]
 
     def copy(self, source: int, target: int, tokens: int) -> None:
         """Copy the first `tokens` of a row to another."""
@@ -65,7 +63,7 @@ class _Layer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         # Zeros, because a masked position still takes part: with nothing times what it holds.
-        shape = (self._table.count, key_states.shape[1], self._table.length)
+        shape = (self._table.count + 1, key_states.shape[1], self._table.length)
         self.keys = key_states.new_zeros(*shape, key_states.shape[-1])
         self.values = value_states.new_zeros(*shape, value_states.shape[-1])
         self.is_initialized = True

@@ -1,8 +1,9 @@
 """The decoding loop of causal models: prompts slice by slice, then one token for every running answer at once.
 
 A round takes requests in, evaluates a slice of one prompt and makes one step of all answers: nobody waits for
-another's whole prompt or answer, and a client that leaves is noticed within a step. What a step works on has a fixed
-address and few shapes, so that a captured CUDA graph can take the place of `_forward`.
+another's whole prompt or answer, and a client that leaves is noticed within a step. On a GPU a step is begun before
+the one before is read, so that the device never waits; what an answer's end or a client's leaving makes of that is a
+token that nobody takes.
 """
 
 from __future__ import annotations
@@ -10,23 +11,27 @@ from __future__ import annotations
 import inspect
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from nl2code_server.errors import ModelFileError
 
-from .engine import Counts, PromptTooLong
+from .torch_block import fused
 from .torch_cache import Places, Rows
 from .torch_job import Candidate, Job, Pace
+from .torch_loop import Loop
 from .torch_sampling import choose
-from .torch_text import Text
+from .torch_step import Capture, Lane, Pending, Steps, cuda_capture
 from .warmth import Warmth
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .engine import Counts
     from .torch_load import Loaded
+    from .torch_step import Forward
+    from .torch_text import Text
 
 ALONE, BESIDE = 0.75, 0.15
 """Seconds for a slice of a prompt: while nobody else waits for tokens, and while somebody does."""
@@ -47,10 +52,30 @@ class _Running:
     """Logits after the prompt, from which candidates begin; none while the prompt is evaluated."""
 
 
-class Causal:
-    """Answers requests with a causal model. Belongs to one thread."""
+class _Begun(NamedTuple):
+    """A candidate at work."""
 
-    def __init__(self, loaded: Loaded, text: Text, counts: Counts, *, rows: int, context: int) -> None:
+    running: _Running
+    candidate: Candidate
+    row: int
+
+
+class Causal(Loop[_Running]):
+    """Answers requests with a causal model."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        text: Text,
+        counts: Counts,
+        *,
+        rows: int,
+        context: int,
+        ahead: bool | None = None,
+        capture: Capture | None = None,
+    ) -> None:
+        """`ahead`: whether a step begins before the one before is read. The device decides what is not given."""
+        super().__init__(text, context)
         accepted = inspect.signature(loaded.model.forward).parameters
         if "position_ids" not in accepted:
             raise ModelFileError(
@@ -64,32 +89,25 @@ class Causal:
                 f"{type(loaded.model).__name__} keeps a state that cannot be cut ({', '.join(sorted(kinds))})",
                 "use a model with attention in all layers",
             )
-        self.context = context
         self._loaded = loaded
-        self.text = text
         self._counts = counts
         self._keep_one = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self._table = Rows(config.num_hidden_layers, rows, context)
         self._places = Places(self._table)
         self._warmth = Warmth(counts)
         self._pace = Pace(smallest=32, largest=2048)
-        self._waiting: list[Job] = []
-        self._running: list[_Running] = []
-
-    @property
-    def busy(self) -> bool:
-        """Whether there is anything to do."""
-        return bool(self._waiting or self._running)
-
-    def admit(self, job: Job) -> None:
-        """Take a request in; raise `HostError` if it cannot be answered."""
-        job.prompt = self.text.prompt(job.generation)
-        if len(job.prompt) >= self.context:
-            raise PromptTooLong(len(job.prompt), self.context)
-        self._waiting.append(job)
+        self.fused: Forward | None = None
+        """The model's step in few kernels, where there is one."""
+        self._adapted = False
+        cuda = loaded.device.type == "cuda"
+        self._ahead = cuda if ahead is None else ahead
+        self.steps = Steps(
+            self._next_tokens, self._table, loaded.device, capture or (cuda_capture() if cuda else None)
+        )
+        self._under_way: tuple[Pending, list[_Begun]] | None = None
+        """The step that has been begun and not read, and whom it is for."""
 
     def round(self) -> None:
-        """Do a little of everything that there is to do."""
         self._drop_cancelled()
         while self._waiting and self._places.free:
             self._start(self._waiting.pop(0))
@@ -98,30 +116,22 @@ class Causal:
         self._spread()
         self._step()
 
-    def fail(self, error: Exception) -> None:
-        """Give everything up: what the rows hold cannot be relied on any more."""
-        for job in [*self._waiting, *(running.job for running in self._running)]:
-            job.send(error)
-        for running in list(self._running):
-            self._end(running)
-        self._waiting.clear()
-        self.flush()
+    def prepare(self) -> bool:
+        return self.steps.prepare()
 
     def flush(self) -> None:
-        """Forget all keys and values: they were computed with other weights."""
+        self._under_way = None
         self._places.flush()
+        self.steps.forget()
+        self._adapted = any(".lora_" in name for name, _ in self._loaded.model.named_parameters())
 
     def warm_up(self) -> None:
         """Run the model once, so that the first request does not pay for what is made on first use."""
         self._table.one(0, 0)
         self._forward(torch.zeros(1, 8, dtype=torch.long), torch.arange(8)[None])
+        self.fused = fused(self._loaded.model, self._table, self._by_library)
 
     # --- requests ---
-
-    def _drop_cancelled(self) -> None:
-        self._waiting = [job for job in self._waiting if not job.cancelled]
-        for running in [running for running in self._running if running.job.cancelled]:
-            self._end(running)
 
     def _start(self, job: Job) -> None:
         row, job.cached = self._places.take(job.prompt)
@@ -131,10 +141,12 @@ class Causal:
         self._running.append(_Running(job, row, waiting=job.generation.n))
 
     def _end(self, running: _Running) -> None:
-        self._running.remove(running)
+        super()._end(running)
         held = min(self._places.length(running.row), len(running.job.prompt))
         if running.job.warms and held > running.job.cached:
             self._warmth.warmed(running.job.prompt[:held], running.job.cached)
+        for candidate, _ in running.started:
+            candidate.over = True
         for row in {running.row, *(row for _, row in running.started)}:
             self._release(running, row)
 
@@ -185,38 +197,56 @@ class Causal:
             [token], [logprob] = choose(running.first[None], [candidate.sampler])
             if candidate.accept(token, logprob, self._counts):
                 running.started.append((candidate, row))
+                self.steps.place(row, token, len(job.prompt), candidate.sampler)
                 return
         if row != running.row:
             self._release(running, row)
         if not running.started and not running.waiting:
             self._end(running)
             job.finish()
+            self.steps.settled = True
 
     # --- answers ---
 
     def _step(self) -> None:
-        """Make one step of all answers."""
-        active = [(running, *started) for running in self._running for started in running.started]
+        """Begin a step of all answers, and take what the last one chose."""
+        before, self._under_way = self._under_way, self._launch()
+        if not self._ahead:
+            before, self._under_way = self._under_way, None
+        if before:
+            self._take(*before)
+        if not self._running:
+            self._under_way = None
+
+    def _launch(self) -> tuple[Pending, list[_Begun]] | None:
+        active = [_Begun(running, *started) for running in self._running for started in running.started]
         if not active:
-            return
-        device = self._loaded.device
-        tokens = torch.tensor([[candidate.last] for _, candidate, _ in active])
-        rows = [row for *_, row in active]
-        lengths = [self._places.length(row) for row in rows]
-        mask = None
-        if len(active) == 1:
-            self._table.one(rows[0], lengths[0])
-        else:
-            mask = self._table.many(rows, lengths, device, self._loaded.dtype)
-        logits = self._forward(tokens, torch.tensor(lengths)[:, None], mask)
-        chosen = choose(logits, [candidate.sampler for _, candidate, _ in active])
-        for (running, candidate, row), token, logprob in zip(active, *chosen, strict=True):
+            return None
+        unread = {begun.candidate for begun in self._under_way[1]} if self._under_way else set()
+        lanes = [
+            Lane(row, self._places.length(row) + (candidate in unread), candidate.sampler)
+            for _, candidate, row in active
+        ]
+        return self.steps.launch(lanes), active
+
+    def _take(self, pending: Pending, begun: list[_Begun]) -> None:
+        for (running, candidate, row), token, logprob in zip(begun, *pending.read(), strict=True):
+            if candidate.over:
+                continue
             self._places.add(row, [candidate.last])
             if candidate.accept(token, logprob, self._counts):
                 continue
             running.started.remove((candidate, row))
             self._places.cut(row, len(running.job.prompt))
             self._begin(running, row)
+
+    def _next_tokens(self, tokens: Tensor, positions: Tensor, rows: Tensor, visible: int) -> Tensor:
+        forward = self._by_library if self._adapted or not self.fused else self.fused
+        return forward(tokens, positions, rows, visible)
+
+    def _by_library(self, tokens: Tensor, positions: Tensor, rows: Tensor, visible: int) -> Tensor:
+        mask = self._table.many(rows, positions, visible, self._loaded.dtype)
+        return self._forward(tokens[:, None], positions[:, None], mask)
 
     def _forward(self, tokens: Tensor, positions: Tensor, mask: Tensor | None = None) -> Tensor:
         """Run the model on tokens (batch, length); return the logits after the last ones, (batch, vocabulary)."""

@@ -301,6 +301,8 @@ class TorchEngine:
     def _take_in(self, decoder: Causal | Seq2Seq, backlog: deque[Job | _Action]) -> bool:
         """Take in what was asked meanwhile, in its order; wait for it if there is nothing to do. False is the end."""
         wait = not (decoder.busy or backlog)
+        while wait and self._inbox.empty() and self._prepare(decoder):
+            pass
         while True:
             try:
                 item = self._inbox.get(block=wait)
@@ -318,6 +320,14 @@ class TorchEngine:
             elif not item.cancelled:
                 self._admit(decoder, item)
         return True
+
+    def _prepare(self, decoder: Causal | Seq2Seq) -> bool:
+        """Use a moment in which nobody waits; return whether another could be used."""
+        import torch
+
+        self._beat = time.monotonic()
+        with torch.inference_mode():
+            return decoder.prepare()
 
     def _admit(self, decoder: Causal | Seq2Seq, job: Job) -> None:
         try:
@@ -343,7 +353,12 @@ class TorchEngine:
             self._failure = failed.message
         decoder.fail(failed)
         if self._loaded and self._loaded.device.type == "cuda":
-            torch.cuda.empty_cache()
+            try:
+                torch.cuda.empty_cache()
+            except RuntimeError as lost:
+                # Nothing brings a device back into this process: the host is unwell, and is replaced.
+                log.error("the device is lost: %s", lost)
+                self._failure = failed.message
 
 
 def _fitting_rows(loaded: Loaded, wanted: int, context: int) -> int:

@@ -49,6 +49,8 @@ class Candidate:
         )
         self.last = 0
         """The token chosen last, which the model has not seen yet."""
+        self.over = False
+        """Whether nothing more is taken: it came to its end, or nobody waits for it."""
         self._index = index
         self._answer = answer
         self._ends = ends
@@ -80,7 +82,8 @@ class Candidate:
             shown = self._logprob if self.job.generation.logprobs else None
             self.job.send(Chunk(self._index, text, self._unsent, shown, reason))
             self._unsent, self._logprob = 0, 0.0
-        return not reason
+        self.over = bool(reason)
+        return not self.over
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from nl2code_server.errors import ModelFileError
 
 from .engine import Counts, PromptTooLong
 from .torch_job import Candidate, Job
+from .torch_loop import Loop
 from .torch_sampling import choose
 from .torch_text import Text
 
@@ -37,48 +38,24 @@ class _Running:
     tokens: Tensor
 
 
-class Seq2Seq:
-    """Answers requests with an encoder-decoder model, a step of each in turn. Belongs to one thread."""
+class Seq2Seq(Loop[_Running]):
+    """Answers requests with an encoder-decoder model, a step of each in turn."""
 
     def __init__(self, loaded: Loaded, text: Text, counts: Counts, *, at_once: int, context: int) -> None:
-        self.context = context
+        super().__init__(text, context)
         self._loaded = loaded
-        self.text = text
         self._counts = counts
         self._at_once = at_once
         self._start = _start_tokens(loaded)
         self._encoded: OrderedDict[tuple[int, ...], Tensor] = OrderedDict()
-        self._waiting: list[Job] = []
-        self._running: list[_Running] = []
-
-    @property
-    def busy(self) -> bool:
-        """Whether there is anything to do."""
-        return bool(self._waiting or self._running)
-
-    def admit(self, job: Job) -> None:
-        """Take a request in; raise `HostError` if it cannot be answered."""
-        job.prompt = self.text.prompt(job.generation)
-        if len(job.prompt) >= self.context:
-            raise PromptTooLong(len(job.prompt), self.context)
-        self._waiting.append(job)
 
     def round(self) -> None:
         """Encode a prompt, if one waits, and make one step of every request."""
-        self._waiting = [job for job in self._waiting if not job.cancelled]
-        self._running = [running for running in self._running if not running.job.cancelled]
+        self._drop_cancelled()
         if self._waiting and len(self._running) < self._at_once:
             self._running.append(self._begin(self._waiting.pop(0)))
         for running in list(self._running):
             self._step(running)
-
-    def fail(self, error: Exception) -> None:
-        """Give everything up."""
-        for job in [*self._waiting, *(running.job for running in self._running)]:
-            job.send(error)
-        self._waiting.clear()
-        self._running.clear()
-        self.flush()
 
     def flush(self) -> None:
         """Forget all encoded prompts: they were computed with other weights."""
@@ -130,7 +107,7 @@ class Seq2Seq:
             if candidate.accept(token, logprob, self._counts)
         ]
         if not going:
-            self._running.remove(running)
+            self._end(running)
             running.job.finish()
             return
         if len(going) < len(running.candidates):
