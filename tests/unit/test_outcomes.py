@@ -316,6 +316,33 @@ def test_undo_and_redo(world: World) -> None:
     assert [kind for _, kind, _ in world.rows].count("accepted") == 1
 
 
+def test_undo_in_an_editor_that_sends_the_whole_text(world: World) -> None:
+    before = world.document.snapshot().text
+    world.offer()
+    world.replace(before.replace(f"{COMMENT}\n", f"{COMMENT}\n{GCD}"))
+    world.replace(before)
+    world.wait(31)
+    assert world.kinds == [("accepted", "text-appeared"), ("kept", "30s")]
+    assert (world.rows[1][2]["kept_ratio"], world.rows[1][2]["cause"]) == (0, "undone")
+
+
+def test_what_was_written_instead_in_a_file_that_is_renamed(world: World) -> None:
+    offer = world.offer()
+    offer.logged["rejected"] = "client"
+    world.outcomes.told("rejected", offer)
+    world.type(4, len(COMMENT), "\nfrom math import gcd")
+    text = world.document.snapshot().text
+    world.outcomes.closed(URI)
+    del world.documents[URI]
+    world.uri = "file:///work/renamed.py"
+    world.documents[world.uri] = Document(world.uri, f"import json\n{text}")
+    world.outcomes.opened(world.uri)
+    world.type(6, len("from math import gcd"), "  # all of it")
+    world.outcomes.saved(world.uri)
+    assert world.kinds == [("instead", "save")]
+    assert world.rows[0][2]["final_text"] == "from math import gcd  # all of it"
+
+
 def test_a_file_under_another_name_and_one_that_is_edited_elsewhere(world: World) -> None:
     world.offer()
     world.take()
@@ -346,6 +373,29 @@ def test_work_of_a_server_that_died_is_taken_over(world: World, monkeypatch: pyt
     world.wait(61)
     assert world.kinds == [("kept", "2min")]
     assert world.rows[0][2]["kept_ratio"] == 1
+
+
+@pytest.mark.parametrize(
+    ("done", "there", "logged"),
+    [
+        (["30s", "2min"], True, [("kept", "10min")]),
+        (["30s", "2min", "10min"], True, []),
+        # It went while nobody looked: nobody knows when, or by whom.
+        ([], False, []),
+    ],
+)
+def test_what_a_dead_server_knew_is_not_asked_again_and_what_it_missed_stays_unknown(
+    world: World, monkeypatch: pytest.MonkeyPatch, done: list[str], there: bool, logged: list[Any]
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1100.0)
+    if there:
+        world.take()
+    accepted = event_row("accepted", time=1070.0)
+    world.outcomes.resume([Unfinished(accepted, file_id(URI), GCD, done)])
+    world.outcomes.opened(URI)
+    world.outcomes.saved("file:///work/other.py")
+    world.wait(700)
+    assert world.kinds == logged
 
 
 def test_nothing_is_looked_at_far_from_an_offer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
