@@ -108,10 +108,14 @@ def write_private(path: Path, data: str | bytes) -> None:
 
 
 class FileLock:
-    """A lock between processes that its holder's end releases, however it ends."""
+    """A lock between processes that its holder's end releases, however it ends.
 
-    def __init__(self, path: Path) -> None:
+    Many may hold a shared one together, but on Windows, where each is its holder's alone.
+    """
+
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         self.path = path
+        self.shared = shared
         self._handle: int | None = None
 
     def acquire(self) -> bool:
@@ -123,7 +127,7 @@ class FileLock:
             if sys.platform == "win32":
                 msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
             else:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             os.close(handle)
             return False
@@ -141,9 +145,9 @@ class FileLock:
 
 
 @contextmanager
-def lock(path: Path, *, timeout: float) -> Iterator[None]:
+def lock(path: Path, *, timeout: float, shared: bool = False) -> Iterator[None]:
     """Hold the lock named by `path`; raise `TimeoutError` if it is not free within `timeout` seconds."""
-    file_lock = FileLock(path)
+    file_lock = FileLock(path, shared=shared)
     deadline = time.monotonic() + timeout
     while not file_lock.acquire():
         if time.monotonic() >= deadline:

@@ -1,7 +1,7 @@
 """Rewrite a feedback store encrypted, or plain again, while others use it; a kill at any moment loses nothing.
 
-The new file is written beside the old one, which nobody can write to meanwhile, and takes its place in one step. Who
-still has the old one open finds it overwritten, and opens the new one.
+The new file is written beside the old one and takes its place in one step, while nobody else has a turn at the store.
+Who had the old one open sees that at the next turn, and opens the new one.
 """
 
 # ruff: noqa: S608  (the names put into queries are this module's own)
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from ..errors import StoreError
@@ -32,6 +32,11 @@ def decrypt(path: Path) -> bool:
     return _convert(path, encrypted=False)
 
 
+def turn(path: Path, *, shared: bool = False) -> AbstractContextManager[None]:
+    """Hold the store's lock: share it as who uses the file, have it alone as who puts another in its place."""
+    return lock(path.with_name(f"{path.name}.lock"), timeout=BUSY_TIMEOUT, shared=shared)
+
+
 def unfinished(path: Path) -> list[Path]:
     """Return what a conversion has left that did not come to its end."""
     return [file for suffix in ("", "-journal") if (file := _draft(path, suffix)).exists()]
@@ -49,7 +54,7 @@ def _draft(path: Path, suffix: str = "") -> Path:
 
 def _convert(path: Path, *, encrypted: bool) -> bool:
     try:
-        with lock(path.with_name(f"{path.name}.lock"), timeout=BUSY_TIMEOUT):
+        with turn(path):
             if bool(key_name(path)) == encrypted:
                 return False
             clear(path)

@@ -11,15 +11,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
-from ..platform import lock
 from . import convert, keys
 from .database import (
-    BUSY_TIMEOUT,
     Damaged,
     connect,
     explained,
@@ -37,6 +35,7 @@ Group = Literal["kind", "model", "surface", "day"]
 T = TypeVar("T")
 
 _PAGE = 200  # rows read in one transaction
+_TRIES = 3  # of work that finds the file damaged or gone
 
 
 class Refused(NamedTuple):
@@ -335,26 +334,48 @@ class Store:
     # --- opening --------------------------------------------------------------------------------------------------
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do work; where it finds the file damaged, set that aside and do it on a new one.
+        """Do work on the file that is at the path, which may be another than before.
 
-        Where another process has done so or has put another file in its place, or somebody has deleted it, do it on
-        what stands there now.
+        Where it is found damaged, it is opened and checked anew, and set aside if that finds or changes nothing.
         """
+        for attempt in range(_TRIES):
+            try:
+                with self._at_its_path():
+                    return work(self._connection)
+            except self._connection.Error as error:
+                if attempt == _TRIES - 1 or not (
+                    is_damage(error) or is_gone(error, self.path, self._seen[0])
+                ):
+                    raise explained(error, self.path) from error
+            self._connection.close()
+            self._connection = self._open(damaged=attempt > 0)
+        raise AssertionError("the last try returns or raises")
+
+    @contextmanager
+    def _at_its_path(self) -> Iterator[None]:
+        """Keep others from putting another file in place of the open one, and open that if they have.
+
+        A connection to a file that is elsewhere by now would take the new one's journal for its own.
+        """
+        with ExitStack() as stack:
+            self._lock(stack, shared=True)
+            while self._seen != self._there():
+                stack.close()
+                self._connection.close()
+                self._connection = self._open()
+                self._lock(stack, shared=True)
+            yield
+
+    def _lock(self, stack: ExitStack, *, shared: bool) -> None:
+        """Share the store's lock as who uses the file, or hold it alone as who exchanges it."""
         try:
-            return work(self._connection)
-        except self._connection.Error as error:
-            damaged = is_damage(error)
-            if not damaged and not is_gone(error, self.path, self._seen[0]):
-                raise explained(error, self.path) from error
-        self._connection.close()
-        self._connection = self._open(damaged=damaged)
-        try:
-            return work(self._connection)
-        except self._connection.Error as error:
-            raise explained(error, self.path) from error
+            stack.enter_context(convert.turn(self.path, shared=shared))
+        except OSError as error:  # includes TimeoutError
+            raise unusable(self.path, error.strerror or str(error)) from error
 
     def _open(self, *, damaged: bool = False) -> sqlite3.Connection:
         try:
+            private_file(self.path)
             connection = self._found(damaged=damaged)
             if not self._encrypt or self._seen[1]:
                 return connection
@@ -363,15 +384,17 @@ class Store:
             return self._found()
         except Damaged as error:
             raise unusable(self.path, str(error)) from error
-        except OSError as error:  # includes TimeoutError
+        except OSError as error:
             raise unusable(self.path, error.strerror or str(error)) from error
 
     def _found(self, *, damaged: bool = False) -> sqlite3.Connection:
         """Connect to the store as it is; set aside what is damaged."""
-        with suppress(Damaged):
+        with suppress(Damaged), ExitStack() as stack:
+            self._lock(stack, shared=True)
             if not damaged and not convert.unfinished(self.path):
                 return self._connect()
-        with lock(self.path.with_name(self.path.name + ".lock"), timeout=BUSY_TIMEOUT):
+        with ExitStack() as stack:
+            self._lock(stack, shared=False)
             convert.clear(self.path)
             # Another process may have been here first: then the path names another file already.
             if damaged and self.path.exists() and self._seen == self._there():
@@ -388,7 +411,10 @@ class Store:
         return connect(self.path, key)
 
     def _there(self) -> tuple[int, str]:
-        return self.path.stat().st_ino, keys.key_name(self.path)
+        try:
+            return self.path.stat().st_ino, keys.key_name(self.path)
+        except FileNotFoundError:
+            return 0, ""
 
     def _set_aside(self) -> None:
         if keys.marker(self.path).exists() and _is_plain(self.path):
