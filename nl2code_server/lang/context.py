@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +16,7 @@ from .signatures import members, symbols
 from .similar import Snippet
 from .style import HouseStyle
 from .versions import Version
+from .windows import above, below, charged
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -101,11 +101,13 @@ def collect(
 
     start = min(first_row, instruction.start_row)
     skip = {row for row in import_rows if row < start}
-    before, before_row = _before(snapshot, start, skip, budget * 2 // 3)
-    budget -= len(before)
+    room = budget * 2 // 3
+    before, before_row = above(snapshot, start, skip, room)
+    budget -= charged(before, room, cut=before_row > 0)
     last = placement.remove[1][0] if placement.remove else max(placement.after[0], instruction.end_row)
-    after, after_row = _after(snapshot, last + 1, budget // 2)
-    budget -= len(after)
+    room = budget // 2
+    after, after_row = below(snapshot, last + 1, room)
+    budget -= charged(after, room, cut=after_row < len(snapshot.lines))
     shown = range(before_row, after_row)
     outline = _outline(snapshot, instruction, placement, shown, budget)
     habits = style.house_style([snapshot, *project.modules.values()])
@@ -154,36 +156,6 @@ def _imports(snapshot: Snapshot) -> tuple[str, set[int]]:
         for row in range(span.start_row, span.end_row + 1)
     }
     return "\n".join(_text(snapshot, row) for row in sorted(rows)), rows
-
-
-def _before(snapshot: Snapshot, end: int, skip: set[int], budget: int) -> tuple[str, int]:
-    """Return the lines above row `end` that fit, and the first row taken."""
-    lines: list[str] = []
-    row = end
-    while row > 0:
-        text = _text(snapshot, row - 1)
-        if row - 1 not in skip:
-            budget -= len(text) + 1
-            if budget < 0:
-                break
-            lines.append(text)
-        row -= 1
-    text = "\n".join(reversed(lines)).strip("\n")
-    return re.sub(r"\n{4,}", "\n\n\n", text), row
-
-
-def _after(snapshot: Snapshot, start: int, budget: int) -> tuple[str, int]:
-    """Return the lines from row `start` that fit, and the row behind the last one taken."""
-    lines: list[str] = []
-    row = start
-    while row < len(snapshot.lines):
-        text = _text(snapshot, row)
-        budget -= len(text) + 1
-        if budget < 0:
-            break
-        lines.append(text)
-        row += 1
-    return "\n".join(lines).strip("\n"), row
 
 
 def _outline(
