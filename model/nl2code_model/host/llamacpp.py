@@ -56,6 +56,8 @@ FIRST_SLICE, SMALLEST_SLICE, LARGEST_SLICE = 128, 64, 2048  # tokens
 BACKOFF = (0.0, 1.0, 5.0, 15.0, 30.0)
 """Seconds before the next start, by deaths in a row without an answer between."""
 DEATHS_UNTIL_REFUSAL = 3
+MOST_LIKELY, NUCLEUS = 128, 0.98
+"""Tokens that a sample is drawn from, if what it is drawn from is a nucleus of at most this part."""
 ADAPTER = "adapter.gguf"
 """What an adapter's folder must hold for this engine."""
 
@@ -484,6 +486,9 @@ def _completion(
     generation: Generation, prompt: list[int], slot: int, indexes: range, limit: int
 ) -> dict[str, Any]:
     greedy = generation.temperature == 0
+    # What the most likely tokens leave out of a nucleus is next to nothing; looking at all would take as long as
+    # a third of the model's own work. Without a nucleus every token has its chance.
+    likely = 1 if greedy else MOST_LIKELY if generation.top_p <= NUCLEUS else 0
     return {
         "prompt": prompt,
         "id_slot": slot,
@@ -493,10 +498,10 @@ def _completion(
         "n_predict": limit,
         "n_probs": int(generation.logprobs),
         "temperature": generation.temperature,
-        "top_k": 1 if greedy else 0,
+        "top_k": likely,
         "top_p": generation.top_p,
-        # Nothing but what was asked for: llama.cpp's defaults would add min_p, top_k and more.
-        "samplers": ["top_k"] if greedy else ["temperature", "top_p"],
+        # Nothing but what was asked for: llama.cpp's defaults would add min_p and more.
+        "samplers": ["top_k"] if greedy else ["top_k", "temperature", "top_p"],
         "seed": -1 if generation.seed is None else (generation.seed + indexes.start) % 2**32,
         "response_fields": ["index", "content", "tokens_predicted", "stop", "stop_type"],
     }
