@@ -25,7 +25,7 @@ from nl2code_model.host.engine import (
     Usage,
 )
 from nl2code_model.host.torch_engine import TorchEngine
-from nl2code_server.errors import HostError
+from nl2code_server.errors import HostError, ModelFileError
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -290,6 +290,26 @@ async def test_out_of_memory_is_told_as_that(llama: TorchEngine) -> None:
         await answer(llama, question(llama))
 
 
+async def test_a_device_that_is_lost_is_told_and_ends_no_thread(
+    llama: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    assert llama._loaded
+    decoder: Any = llama._decoder
+
+    def lost(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    decoder._forward = lost
+    monkeypatch.setattr(torch.cuda, "empty_cache", lost)
+    llama._loaded = replace(llama._loaded, device=torch.device("cuda"))
+    for _ in range(2):
+        with pytest.raises(EngineFailed, match="unspecified launch failure"):
+            await asyncio.wait_for(answer(llama, question(llama)), 20)
+    assert "unspecified launch failure" in llama.failure, "it is said by the host's health, too"
+
+
 async def test_a_device_that_hangs_is_told(llama: TorchEngine) -> None:
     decoder: Any = llama._decoder
     llama.stall_timeout = 0.2
@@ -480,6 +500,20 @@ async def test_an_adapter_that_does_not_fit_is_refused_and_the_one_before_stays(
             folder / "adapter_model.safetensors",
         )
 
+    def no_numbers(folder: Path) -> None:
+        weights = load_file(folder / "adapter_model.safetensors")
+        name = min(weights)
+        weights[name] = weights[name].clone()
+        weights[name].view(-1)[0] = float("nan")
+        save_file(weights, folder / "adapter_model.safetensors")
+
+    def half_written(folder: Path) -> None:
+        file = folder / "adapter_model.safetensors"
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+    def without_config(folder: Path) -> None:
+        (folder / "adapter_config.json").unlink()
+
     def pickled(folder: Path) -> None:
         (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
 
@@ -487,15 +521,29 @@ async def test_an_adapter_that_does_not_fit_is_refused_and_the_one_before_stays(
         config = folder / "adapter_config.json"
         config.write_text(config.read_text().replace('"LORA"', '"IA3"'))
 
+    await _serves_what_is_gone(llama, abc, tmp_path)
     for change, message in (
         (other_sizes, "does not fit this model"),
         (other_names, "does not fit this model"),
+        (no_numbers, "holds values that are no numbers"),
+        (half_written, "does not fit this model"),
+        (without_config, "adapter_config.json"),
         (pickled, "adapter_model.bin, a pickle"),
         (of_another_kind, "only LORA"),
         (shutil.rmtree, "there is no adapter"),
     ):
-        with pytest.raises(HostError, match=message):
+        with pytest.raises((HostError, ModelFileError), match=message):
             await llama.use_adapter("bad", spoilt(change))
         assert llama.adapter == "abc"
         [text], *_ = await answer(llama, question(llama))
         assert "abc" in text, message
+
+
+async def _serves_what_is_gone(llama: TorchEngine, abc: Path, tmp_path: Path) -> None:
+    """Take the folder of the adapter in force away: it is in memory."""
+    gone = tmp_path / "gone"
+    shutil.copytree(abc, gone)
+    await llama.use_adapter("abc", gone)
+    shutil.rmtree(gone)
+    [text], *_ = await answer(llama, question(llama))
+    assert "abc" in text

@@ -65,6 +65,8 @@ class Adapters:
             key.removeprefix("base_model.model."): tensor
             for key, tensor in load_file(folder / WEIGHTS).items()
         }
+        if strange := [key for key, tensor in weights.items() if not tensor.isfinite().all()]:
+            raise ValueError(f"{min(strange)} holds values that are no numbers")
         # What is left of the adapter before, which peft warns of.
         vars(self._model).pop("peft_config", None)
         inject_adapter_in_model(config, self._model, name)
