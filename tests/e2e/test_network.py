@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from e2e.door import COMMENT, GCD, MARK, door, fenced
+from fakes.endpoint import FakeEndpoint
 from nl2code_server.cli import doctor_network
 from nl2code_server.cli.doctor_network import _judged, findings
 from nl2code_server.platform import paths
@@ -63,3 +69,66 @@ def test_a_server_that_would_leave_is_caught(monkeypatch: pytest.MonkeyPatch) ->
     ((_, state, detail, _),) = _judged(json.loads(run.stdout))
     assert state == "fail"
     assert "socket.getaddrinfo models.example" in detail
+
+
+def _may_be_alone() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run(["unshare", "-rn", "true"], capture_output=True, check=False).returncode == 0
+
+
+def test_a_session_needs_no_network_but_loopback(tmp_path: Path) -> None:
+    if not _may_be_alone():
+        pytest.skip("this machine gives nobody a network namespace of their own")
+    done = subprocess.run(
+        ["unshare", "-rn", sys.executable, "-m", "e2e.alone", str(tmp_path / "home")],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told.pop("shut") is True
+    assert GCD in told.pop("file")
+    assert "Generate code" in told.pop("action")
+    assert not told
+
+
+# What Python's own modules and httpx2's backends call; `socket.connect` of the C module is behind all of them.
+PATCH = """
+import socket
+_connect, _connect_ex, _sendto = socket.socket.connect, socket.socket.connect_ex, socket.socket.sendto
+def _note(address):
+    with open({record!r}, "a") as file:
+        file.write(f"{{address[0] if isinstance(address, tuple) else 'unix'}}\\n")
+class _Watched(socket.socket):
+    def connect(self, address):
+        _note(address)
+        return _connect(self, address)
+    def connect_ex(self, address):
+        _note(address)
+        return _connect_ex(self, address)
+    def sendto(self, data, *more):
+        _note(more[-1])
+        return _sendto(self, data, *more)
+socket.socket = _Watched
+"""
+
+
+async def test_every_connection_goes_to_loopback(tmp_path: Path) -> None:
+    record = tmp_path / "connections"
+    (tmp_path / "patch").mkdir()
+    (tmp_path / "patch" / "sitecustomize.py").write_text(PATCH.format(record=str(record)))
+    env = {"PYTHONPATH": str(tmp_path / "patch")}
+    # The patch sees what it is there for.
+    code = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.9', 9))"
+    tried = await asyncio.create_subprocess_exec(sys.executable, "-c", code, env={**os.environ, **env})
+    assert await tried.wait() == 0
+    assert record.read_text().split() == ["127.0.0.9"]
+    record.unlink()
+    with FakeEndpoint([fenced(GCD)]) as fake:
+        async with door(fake, env=env) as editor:
+            assert GCD in await editor.completed(f"{COMMENT}{MARK}\n")
+    assert {*record.read_text().split()} == {"127.0.0.1"}
