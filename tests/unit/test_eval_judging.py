@@ -201,3 +201,24 @@ def test_odex_without_a_head_is_told(tmp_path: Path) -> None:
     path.write_text(json.dumps({**ODEX[0], "prompt": "x = "}))
     with pytest.raises(Nl2CodeError, match="has no head"):
         read(path)
+
+
+@pytest.mark.parametrize("shown", ["share(2, 3) -> 0.67", "input 2 and 3, output 0.67"])
+def test_an_example_holds_as_the_product_understands_it(shown: str, isolation: Counted) -> None:
+    task = Problem(
+        "9",
+        "own",
+        "Write a function.",
+        "share",
+        "def share(a, b):",
+        shown,
+        ("assert share(1, 1) == 1",),
+        shown=0,
+    )
+    placed = case(task)
+    judge = Judge(placed, isolation, seconds=5)
+    assert len(judge.examples) == 1
+    rounded, exact, wrong = "round(a / b, 2)", "a / b", "a * b"
+    ways = (rounded, exact, wrong) if judge.examples[0].tolerance else (rounded, wrong)
+    found = [judge.holds(f"{placed.text}def share(a, b):\n    return {way}\n", []) for way in ways]
+    assert found == [True] * (len(ways) - 1) + [False]

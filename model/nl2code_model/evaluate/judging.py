@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nl2code_server.feedback.events import CandidateRow
-from nl2code_server.lang.examples import Example, find_examples
+from nl2code_server.lang.examples import UNIT, Example, find_examples
 from nl2code_server.lang.names import insert_imports, missing_imports, undefined
 from nl2code_server.lang.placement import place
 from nl2code_server.lang.splice import apply, splice
@@ -162,10 +162,11 @@ def _program(case: Case, after: str, example: Example) -> str:
     setup = _setup(case, after)
     if not case.setup:
         setup += "\nglobals().update((k, v) for k, v in vars(target).items() if k[:2] != '__')"
+    call = example.call.replace(UNIT, measure.the_new_one(case.text, after) or UNIT)
     if example.raises:
-        check = (
-            f"try:\n    {example.call}\nexcept {example.raises}:\n    pass\nelse:\n    raise AssertionError"
-        )
+        check = f"try:\n    {call}\nexcept {example.raises}:\n    pass\nelse:\n    raise AssertionError"
+    elif example.tolerance:
+        check = f"assert abs(({call}) - ({example.expected})) <= {example.tolerance!r}"
     else:
-        check = f"assert ({example.call}) == ({example.expected})"
+        check = f"assert ({call}) == ({example.expected})"
     return "\n".join((setup, example.setup, check))
