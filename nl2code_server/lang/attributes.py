@@ -30,7 +30,13 @@ _BASES: dict[str, frozenset[str]] = {
     "OSError": _EXCEPTION,
 }
 _GIVEN = frozenset(dir(object)) | {"__dict__", "__name__", "__qualname__", "__module__", "__annotations__"}
-_GENERATED = frozenset({"attrs", "attr", "define", "frozen", "mutable"})
+_OF_CLASSES = frozenset(dir(type)) | {
+    "__members__",
+    "__dataclass_fields__",
+    "_fields",
+    "_make",
+    "_field_defaults",
+}
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -44,7 +50,8 @@ def missing_attributes(before: str, after: str, modules: Iterable[Snapshot]) -> 
     """Return, sorted, what the second text reads of objects whose class lacks it, and the first does not.
 
     Whose object a variable holds is told by `self`, by an annotation, or by a name that is a class's own (`order`)
-    and is bound by a parameter or a loop. Where anything is uncertain, nothing is said.
+    and is bound by a parameter or a loop; a class may be read by its name as well. Where anything is uncertain,
+    nothing is said.
     """
     tree = _tree(after)
     if tree is None:
@@ -131,15 +138,21 @@ def _in_function(function: _Function, known: Mapping[str, frozenset[str]], owner
     parameters = [*function.args.posonlyargs, *function.args.args]
     if owner and parameters and not decorators & {"classmethod", "staticmethod"}:
         holds[parameters[0].arg] = owner
+    bound = {argument.arg for argument in ast.walk(function) if isinstance(argument, ast.arg)}
+    bound |= {name.id for name in ast.walk(function) if isinstance(name, ast.Name) and not _is_read(name)}
     for node in ast.walk(function):
-        if (
-            isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and isinstance(node.ctx, ast.Load)
-        ):
-            kind = holds.get(node.value.id, "")
-            if kind and node.attr not in known[kind]:
-                yield f"{kind}.{node.attr}"
+        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and _is_read(node)):
+            continue
+        name = node.value.id
+        kind = holds.get(name, "")
+        if not kind and name in known and name not in bound:  # of the class itself
+            kind = "" if node.attr in _OF_CLASSES else name
+        if kind and node.attr not in known[kind]:
+            yield f"{kind}.{node.attr}"
+
+
+def _is_read(node: ast.Name | ast.Attribute) -> bool:
+    return isinstance(node.ctx, ast.Load)
 
 
 def _holders(function: _Function, known: Mapping[str, frozenset[str]]) -> Iterator[tuple[str, str]]:

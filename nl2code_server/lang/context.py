@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from . import style
 from .document import Snapshot
+from .imports import unused
 from .instruction import Instruction
 from .outline import top_level
 from .placement import Placement
@@ -60,6 +61,8 @@ class Context:
     accepted: tuple[Snippet, ...] = ()
     style: HouseStyle = field(default_factory=HouseStyle)
     python: Version | None = None
+    waiting: tuple[str, ...] = ()
+    """What the file imports from the project and has no use for yet, as it is called."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -112,7 +115,18 @@ def collect(
     outline = _outline(snapshot, instruction, placement, shown, budget)
     habits = style.house_style([snapshot, *project.modules.values()])
     return Context(
-        imports, outline, before, after, head, depth, imported, others, accepted, habits, project.python
+        imports,
+        outline,
+        before,
+        after,
+        head,
+        depth,
+        imported,
+        others,
+        accepted,
+        habits,
+        project.python,
+        _waiting(snapshot, instruction, chosen),
     )
 
 
@@ -122,6 +136,20 @@ def _split(taken: list[tuple[Piece, str]], others: Sequence[Module]) -> tuple[st
     return (
         rendered([one for one in taken if one[0].module not in names]),
         rendered([one for one in taken if one[0].module in names]),
+    )
+
+
+def _waiting(snapshot: Snapshot, instruction: Instruction, chosen: Sequence[Piece]) -> tuple[str, ...]:
+    """Return the functions, constants and exceptions that were imported for code which is not there yet.
+
+    Other classes may be there for an annotation or an example alone.
+    """
+    names = [name for name in unused(snapshot) if name not in instruction.text]
+    known = {piece.symbol.name: piece.symbol for piece in reversed(chosen)}
+    return tuple(
+        known[name].head
+        for name in names
+        if name in known and (known[name].kind != "class" or known[name].raised)
     )
 
 

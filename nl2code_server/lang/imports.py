@@ -42,6 +42,42 @@ def imports(snapshot: Snapshot) -> tuple[Import, ...]:
     return tuple(_imports(snapshot.tree.root_node))
 
 
+_MANY = 4
+
+
+def unused(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the names that a file imports and has no use for yet; none if there are many, as where a package
+    gathers what it offers.
+
+    Who imports before writing tells what the code is to use.
+    """
+    found = imports(snapshot)
+    names = [name for one in found if one.module != "__future__" and not one.guarded for name in _bound(one)]
+    rest = "\n".join(_without_comment(snapshot, row) for row in _rows_besides(snapshot))
+    waiting = [name for name in dict.fromkeys(names) if not re.search(rf"\b{re.escape(name)}\b", rest)]
+    return tuple(waiting) if len(waiting) <= _MANY else ()
+
+
+def _bound(one: Import) -> list[str]:
+    return [name for _, name in one.names if name != "*"] if one.names else [one.bound]
+
+
+def _rows_besides(snapshot: Snapshot) -> Iterator[int]:
+    """Yield the rows that hold no import of the module's own."""
+    taken = {
+        row
+        for node in snapshot.tree.root_node.named_children
+        if node.type in ("import_statement", "import_from_statement", "future_import_statement")
+        for row in range(node.start_point.row, node.end_point.row + 1)
+    }
+    yield from (row for row in range(snapshot.top, len(snapshot.lines)) if row not in taken)
+
+
+def _without_comment(snapshot: Snapshot, row: int) -> str:
+    text = snapshot.line(row).decode("utf-8", "replace")
+    return "" if text.lstrip().startswith("#") else text
+
+
 def unknown_imports(before: Snapshot, after: Snapshot, known: Collection[str]) -> tuple[str, ...]:
     """Return, sorted, the packages that the second text imports, the first did not, and nobody knows.
 

@@ -18,7 +18,7 @@ from .style import DocstringForm
 from .unit import Frame
 from .versions import Version, written
 
-PROMPT_VERSION = 2
+PROMPT_VERSION = 3
 
 RULES = (
     "You write Python code for one place in a file. Answer with one Python code block that holds only the new "
@@ -41,6 +41,7 @@ _DOCSTRINGS: dict[DocstringForm, str] = {
     "numpy": "Give each function a docstring with Parameters and Returns (NumPy style).",
     "sphinx": "Give each function a docstring with :param and :return: fields.",
 }
+_WAITING = "Use {names}, which the file imports for this."
 _PYTHON = "The code must run on Python {version}."
 _WANTED: dict[Place, str] = {
     "module": "Write the Python code that this comment asks for:",
@@ -128,6 +129,8 @@ def _habits(context: Context, placement: Placement) -> str:
         said.append(_DOCSTRINGS[context.style.docstrings])
     if context.python and context.python < _RECENT:
         said.append(_PYTHON.format(version=written(context.python)))
+    if context.waiting:
+        said.append(_WAITING.format(names=", ".join(f"`{name}`" for name in context.waiting)))
     return " ".join(one for one in said if one)
 
 
@@ -144,5 +147,6 @@ def build(instruction: str, placement: Placement, context: Context) -> Prompt:
     question = f"{wanted}\n\n{instruction}" if instruction else wanted
     parts = [*_around(context), _habits(context, placement), question]
     user = "\n\n".join(part for part in parts if part)
-    frame = Frame(instruction, placement.place, placement.scope, context.head, context.depth)
+    names = tuple(said.partition("(")[0] for said in context.waiting)
+    frame = Frame(instruction, placement.place, placement.scope, context.head, context.depth, names)
     return Prompt((("system", RULES), ("user", defuse(user))), frame)

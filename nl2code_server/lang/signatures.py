@@ -20,6 +20,8 @@ _LONGEST_SCHEMA = 600
 _LONGEST_DOC = 110
 _SECRET = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
 _TABLE = re.compile(r"\bcreate\s+table\b", re.IGNORECASE)
+_CALLED = re.compile(r"(?:async )?def (\w+\(.*\))(?: ->.*)?: \.\.\.\Z")
+_RAISED = re.compile(r"class \w+\([^)]*(?:Error|Exception|Warning)\b")
 _KEPT_DECORATORS = re.compile(
     r"@(?:[\w.]+\.)?(?:dataclass|property|cached_property|classmethod|staticmethod|abstractmethod|overload"
     r"|contextmanager|asynccontextmanager|setter)\b"
@@ -39,6 +41,17 @@ class Symbol:
     uses: frozenset[str] = frozenset()
     """Names in its annotations and fields."""
     row: int = 0
+
+    @property
+    def head(self) -> str:
+        """How it is called, or its name: `format_cents(cents)`, `NotFound`."""
+        match = _CALLED.match(self.brief)
+        return match[1] if match else self.name
+
+    @property
+    def raised(self) -> bool:
+        """Whether it is an exception, as far as its bases' names tell."""
+        return bool(_RAISED.match(self.brief))
 
 
 @lru_cache(maxsize=96)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from .outline import Span, rows_inside_strings, top_level
@@ -29,6 +30,8 @@ class Frame:
     """Those definitions down to the instruction, in four-space indentation; empty at module level."""
     depth: int = 0
     """Spaces in front of the unit's first line below `head`."""
+    uses: tuple[str, ...] = ()
+    """Names that the answer is likely to need: see `context.Context.waiting`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,18 @@ def _without_trials(code: str) -> str:
         else:
             break
     return "\n".join(lines).rstrip()
+
+
+def without_known(code: str, known: Collection[str]) -> str:
+    """Drop definitions that the file has already, if others remain: models copy what they were shown."""
+    spans = _spans(code)
+    copies = [span for span in spans if span.name in known]
+    if not any(span.name and span.name not in known for span in spans):
+        return code
+    lines = code.split("\n")
+    for span in reversed(copies):
+        del lines[span.start_row : span.end_row + 1]
+    return "\n".join(lines).strip("\n")
 
 
 def _without_echo(code: str, instruction: str) -> str:

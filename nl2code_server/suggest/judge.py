@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +18,9 @@ from ..lang.imports import missing_members, needed, unknown_imports
 from ..lang.names import insert_imports, missing_imports, undefined
 from ..lang.placement import Placement
 from ..lang.quotes import conform
+from ..lang.signatures import symbols
 from ..lang.splice import apply, splice
-from ..lang.unit import Frame, Unit, extract
+from ..lang.unit import Frame, Unit, extract, without_known
 from ..lang.validate import Check, validate
 from ..lang.versions import too_new, written
 from . import ExampleRun, Job, Status, warn
@@ -52,6 +54,8 @@ class Candidate:
     origin: Origin = "greedy"
     agreement: int = 0
     """How many candidates give the same values on the same inputs, itself included; 0 if none does."""
+    unused: int = 0
+    """How many of the names in `Frame.uses` it does without."""
 
     @property
     def greedy(self) -> bool:
@@ -105,6 +109,8 @@ async def judge(
         return replace(bare, checks=(Check("answer", False, "the answer holds no code"),))
     # Off the event loop: a long file takes a tenth of a second to compile.
     candidate = await asyncio.to_thread(_in_file, job, placement, bare, unit, comment)
+    words = set(re.findall(r"\w+", candidate.code))
+    candidate = replace(candidate, unused=len(set(frame.uses) - words))
     if not all(check.ok for check in candidate.checks):
         return candidate
     if sandbox is None:
@@ -146,6 +152,8 @@ def _checked(job: Job, placement: Placement, bare: Candidate, unit: Unit, commen
     snapshot = job.snapshot
     before = snapshot.text
     code = visible(conform(unit.code, job.known.quotes))
+    if placement.place == "module":
+        code = without_known(code, {symbol.name for symbol in symbols(snapshot)})
     edits = edits_for(job, placement, code, (), comment=comment)
     missing = missing_imports(undefined(before, apply(snapshot, edits)), code, job.known.definitions)
     own = needed(tuple(map(visible, unit.imports)), code, job.known.definitions, job.known.importable)

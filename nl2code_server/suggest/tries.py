@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ..feedback.events import Origin
 from ..lang.document import Snapshot
 from ..lang.examples import Example
+from ..lang.naming import opening
 from ..lang.prompt import Prompt
 from ..lang.unit import Frame
 from .generate import GREEDY, Sampling
@@ -29,10 +30,14 @@ _TIMES, _WORTH = 4, 180
 """The search ends when it has cost so many times the first answer's tokens, but not below so many tokens: what has
 not been found by then is seldom found."""
 
+_PATIENCE = 2
+"""So many answers more while the best one does without what the file imports for it."""
+
 _WARM, _HOT = 0.8, 1.1
 _LONGEST_HINT = 120
 _DRY = 3
 """So many answers in a row that bring no new program mean that there is no more to come."""
+_ASYNC = re.compile(r"\basync\b|asynchron|异步")
 # With these words the definition may need a line above its `def`.
 _DECORATED = re.compile(
     r"decorat|dataclass|@|\bcached?\b|propert|static|context\s*manager|装饰|缓存|属性", re.IGNORECASE
@@ -74,7 +79,9 @@ def next_try(
     if not candidates:
         return Try("sample" if fresh else "greedy", prompt, _WARM if fresh else 0.0, lead)
     good = order(candidate for candidate in candidates if candidate.status != "failed")
-    if len(good) >= wanted or len(candidates) >= MOST + wanted - 1 or _run_dry(candidates):
+    if len(good) >= wanted and (wanted > 1 or not _may_be_better(good[0], candidates)):
+        return None
+    if len(candidates) >= MOST + wanted - 1 or _run_dry(candidates):
         return None
     if wanted == 1 and _dear(candidates):
         return None
@@ -98,6 +105,11 @@ def _dear(candidates: Sequence[Candidate]) -> bool:
     return len(candidates) > 1 and spent >= max(_TIMES * candidates[0].answer.tokens, _WORTH)
 
 
+def _may_be_better(best: Candidate, candidates: Sequence[Candidate]) -> bool:
+    """Tell whether an answer that nothing speaks for does without what was imported for it: that is often wrong."""
+    return best.status == "valid" and best.unused > 0 and len(candidates) <= _PATIENCE
+
+
 def _run_dry(candidates: Sequence[Candidate]) -> bool:
     return len(candidates) > _DRY and all(
         repeats(candidates[: len(candidates) - back]) for back in range(_DRY)
@@ -105,7 +117,8 @@ def _run_dry(candidates: Sequence[Candidate]) -> bool:
 
 
 def lead_for(snapshot: Snapshot, instruction: str, frame: Frame, examples: Iterable[Example]) -> str:
-    """Return how the code must begin for its examples to find what they call; empty if that cannot be told.
+    """Return how the code must begin: with the definition that the examples call or the instruction names; empty if
+    neither tells.
 
     The model then cannot choose another name, nor talk before it writes. The bracket is left to it: the tokens that
     it knows join the bracket with the first parameter.
@@ -114,11 +127,15 @@ def lead_for(snapshot: Snapshot, instruction: str, frame: Frame, examples: Itera
         return ""
     called = dict.fromkeys(name for example in examples for name in called_by(example))
     unknown = [name for name in called if not hasattr(builtins, name) and not _is_defined(snapshot, name)]
-    if len(unknown) != 1:
-        return ""
-    name = unknown[0]
-    opening = f"class {name}" if name[0].isupper() else f"{_define(instruction)} {name}"
-    return " " * frame.depth + opening
+    if len(unknown) == 1:
+        first = f"class {unknown[0]}" if unknown[0][0].isupper() else f"def {unknown[0]}"
+    else:
+        first = "" if unknown or frame.place == "body" else opening(instruction)
+        if first and _is_defined(snapshot, first.split()[1]):
+            return ""
+    if first.startswith("def ") and _ASYNC.search(instruction):
+        first = f"async {first}"
+    return " " * frame.depth + first if first else ""
 
 
 def hint_for(lead: str, examples: Iterable[Example]) -> str:
@@ -130,10 +147,6 @@ def hint_for(lead: str, examples: Iterable[Example]) -> str:
         if lead and not example.setup and line.count("\n") == 1 and len(line) <= _LONGEST_HINT:
             return line
     return ""
-
-
-def _define(instruction: str) -> str:
-    return "async def" if re.search(r"\basync\b|asynchron|异步", instruction) else "def"
 
 
 def _is_defined(snapshot: Snapshot, name: str) -> bool:

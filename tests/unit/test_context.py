@@ -8,6 +8,7 @@ import pytest
 
 from nl2code_server.lang.context import Around, Context, Extent, collect
 from nl2code_server.lang.document import Snapshot
+from nl2code_server.lang.imports import unused
 from nl2code_server.lang.instruction import at
 from nl2code_server.lang.placement import place
 from nl2code_server.lang.prompt import FENCE, build, defuse, restore
@@ -288,3 +289,48 @@ def test_habits_of_the_file_are_told_in_one_line(text: str, said: str) -> None:
     user = build("ask", placement, collect(snapshot, found, placement, tokens=500)).messages[1][1]
     line = user.split("\n\n")[-3]
     assert (said in line) if said else ("Annotate" not in user and "docstring" not in user)
+
+
+MONEY = """
+class Broke(Exception):
+    pass
+
+
+class Purse:
+    cents: int
+
+
+def format_cents(cents):
+    \"\"\"Return an amount as text.\"\"\"
+    return f"{cents / 100:.2f}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "rest", "waiting"),
+    [
+        ("format_cents", "", ("format_cents(cents)",)),
+        ("Broke, format_cents", "", ("Broke", "format_cents(cents)")),
+        ("format_cents", "# format_cents is used here\n", ("format_cents(cents)",)),
+        ("format_cents", "print(format_cents(5))\n", ()),
+        ("Purse", "", ()),  # may be there for an annotation
+        ("format_cents as shown", "", ()),
+    ],
+)
+def test_what_is_imported_and_not_used_yet_is_pointed_out(
+    imports: str, rest: str, waiting: tuple[str, ...]
+) -> None:
+    text = f"from money import {imports}\n\n{rest}\n# write a function that prints a receipt\n"
+    snapshot, modules = Snapshot.from_text(text), {"money": Snapshot.from_text(MONEY)}
+    found = at(snapshot, text.count("\n") - 1, attention="invoked")
+    assert found is not None
+    seen = collect(snapshot, found, place(snapshot, found), tokens=1000, around=Around(modules=modules))
+    assert seen.waiting == waiting
+    question = build(found.text, place(snapshot, found), seen).messages[-1][1]
+    assert ("which the file imports for this" in question) == bool(waiting)
+
+
+def test_a_file_that_gathers_imports_has_none_waiting() -> None:
+    names = ", ".join("abcdef")
+    assert unused(Snapshot.from_text(f"from letters import {names}\n")) == ()
+    assert unused(Snapshot.from_text("from letters import a, b\nimport os.path\n")) == ("a", "b", "os")

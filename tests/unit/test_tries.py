@@ -56,6 +56,16 @@ def test_a_good_answer_is_enough_and_as_many_as_wanted() -> None:
     assert step([good, same], wanted=2).temperature > step([good], wanted=2).temperature
 
 
+def test_an_answer_without_what_was_imported_for_it_is_asked_for_twice_more() -> None:
+    without = [candidate(f"def f(x):\n    return {body}", "valid", unused=1) for body in "123"]
+    using = candidate("def f(x):\n    return g(x)", "valid")
+    assert step(without[:1]).origin == "sample"
+    assert step(without[:2]).origin == "sample"
+    assert next_try(PROMPT, without) is None
+    assert next_try(PROMPT, [without[0], using]) is None
+    assert next_try(PROMPT, [replace(without[0], status="verified")]) is None
+
+
 def test_wrong_answers_lead_to_a_sample_then_a_repair_then_samples() -> None:
     tried: list[Candidate] = []
     origins = []
@@ -137,9 +147,16 @@ def test_the_best_wrong_answer_passes_most_and_fits_the_file() -> None:
         ("gcd with a cache, gcd(12, 18) == 6", "", ""),
         ("a dataclass, Point(1, 2).x == 1", "", ""),
         ("sum([1, 2]) == 3", "", ""),
+        ("a function fitting(cars, seats) that …", "", "def fitting"),
+        ("an async function fetch(url) that …", "", "async def fetch"),
+        ("a function fitting(cars, seats) that …", "def fitting(): ...\n", ""),
+        ("method overdue(day), Register().overdue(5) == []", "class Register: ...\n", "def overdue"),
+        ("a function fit(cars), e.g. fitting(3) == 4", "", "def fitting"),
     ],
 )
-def test_the_lead_is_the_name_that_the_example_calls(instruction: str, file: str, lead: str) -> None:
+def test_the_lead_is_the_name_that_the_example_calls_or_the_instruction_says(
+    instruction: str, file: str, lead: str
+) -> None:
     snapshot = Snapshot.from_text(f"{file}# {instruction}\n")
     frame = Frame(instruction, "module")
     assert lead_for(snapshot, instruction, frame, find_examples(instruction)) == lead
@@ -149,6 +166,8 @@ def test_the_lead_stands_at_its_depth_and_not_in_a_stub() -> None:
     snapshot, text = Snapshot.from_text("# total() == 3"), "add(1) == 3"
     assert lead_for(snapshot, text, Frame(text, "class", depth=4), find_examples(text)) == "    def add"
     assert lead_for(snapshot, text, Frame(text, "stub"), find_examples(text)) == ""
+    named = "call the function fitting(cars, seats)"
+    assert lead_for(snapshot, named, Frame(named, "body", depth=4), ()) == ""
 
 
 def test_budgets() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nl2code_server.lang.unit import Frame, complete, extract, repeats
+from nl2code_server.lang.unit import Frame, complete, extract, repeats, without_known
 
 MODULE = Frame("write a function computing the gcd", "module")
 GCD = "def gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n"
@@ -164,3 +164,12 @@ def test_code_without_fence_from_models_that_continue_nothing(frame: Frame, raw:
     unit = extract(raw, frame, prefilled=False)
     assert unit is not None
     assert unit.code == (expected or "def push(self, item):\n    self.items.append(item)").rstrip()
+
+
+def test_a_copy_of_what_the_file_has_is_dropped_if_something_is_left() -> None:
+    copy, new = "def total(a):\n    return sum(a)", "def mean(a):\n    return total(a) / len(a)"
+    assert without_known(f"{copy}\n\n\n{new}", {"total"}) == new
+    assert without_known(f"{new}\n\n\n{copy}", {"total"}) == new
+    assert without_known(copy, {"total"}) == copy
+    assert without_known(new, {"total"}) == new
+    assert without_known("total = 3", {"total"}) == "total = 3"
