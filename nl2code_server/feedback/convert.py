@@ -20,6 +20,7 @@ from .keys import key_name, mark, marker, new_key, store_key
 from .schema import TABLES
 
 _PAGE = 500  # rows in memory
+_PATIENCE = 60.0  # s that others may take their turns; the lock is not fair
 
 
 def encrypt(path: Path) -> bool:
@@ -34,7 +35,8 @@ def decrypt(path: Path) -> bool:
 
 def turn(path: Path, *, shared: bool = False) -> AbstractContextManager[None]:
     """Hold the store's lock: share it as who uses the file, have it alone as who puts another in its place."""
-    return lock(path.with_name(f"{path.name}.lock"), timeout=BUSY_TIMEOUT, shared=shared)
+    timeout = BUSY_TIMEOUT if shared else _PATIENCE
+    return lock(path.with_name(f"{path.name}.lock"), timeout=timeout, shared=shared)
 
 
 def unfinished(path: Path) -> list[Path]:

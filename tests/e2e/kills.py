@@ -52,20 +52,24 @@ def run(kills: int, folder: Path, mode: Mode = "plain", seed: int = 14) -> Resul
     if mode != "plain":
         os.environ["NL2CODE_ENCRYPTION_KEY_FILE"] = str(key_file(folder))
     Store(path, encrypt=mode == "encrypted").close()
+    pause = 0.1 if mode == "converting" else 0.003  # s; who converts needs a moment when nobody has a turn
     notes: list[Path] = []
     conversions = folder / "conversions"
     reader = _start("fakes.reader", path, pipe=subprocess.PIPE)
     writers: list[tuple[subprocess.Popen[bytes], Path]] = []
     converters: list[subprocess.Popen[bytes]] = []
+    started = [reader]
     try:
         for number in range(kills):
             while len(writers) < 2:
                 notes.append(folder / f"acknowledged-{len(notes)}")
                 name = f"w{len(notes)}"
-                process = _start("fakes.writer", path, notes[-1], name, 1_000_000, 0.0)
+                process = _start("fakes.writer", path, notes[-1], name, 1_000_000, 0.0, pause)
                 writers.append((process, notes[-1]))
+                started.append(process)
             if mode == "converting":
                 converters.append(_start("fakes.converter", path, conversions))
+                started.append(converters[-1])
             process, note = writers.pop(draw.randrange(2) if number else 0)
             _wait_for_a_row(process, note)
             if converters:
@@ -74,11 +78,14 @@ def run(kills: int, folder: Path, mode: Mode = "plain", seed: int = 14) -> Resul
             for one in (process, *converters[-1:]):
                 one.kill()
                 one.wait(10)
+        for process, _ in writers:
+            process.kill()
+            process.wait(10)
+        told, _ = reader.communicate(timeout=60)
     finally:
-        for one in (*converters, *(process for process, _ in writers)):
+        for one in started:
             one.kill()
             one.wait(10)
-    told, _ = reader.communicate(timeout=60)
     if reader.returncode != 0:
         raise AssertionError("the reader failed")
     done = conversions.read_text().count("\n") if conversions.exists() else 0

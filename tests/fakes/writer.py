@@ -10,7 +10,7 @@ from fakes.rows import candidate_row, event_row, request_row
 from nl2code_server.feedback.log import FeedbackLog
 
 
-def main(path: Path, notes: Path, name: str, rounds: int, start: float) -> None:
+def main(path: Path, notes: Path, name: str, rounds: int, start: float, pause: float = 0.003) -> None:
     """Log `rounds` requests, each with a candidate and an event, from `start` on, as a server does."""
     time.sleep(max(0.0, start - time.time()))
     log = FeedbackLog(path, redact=False)
@@ -24,10 +24,10 @@ def main(path: Path, notes: Path, name: str, rounds: int, start: float) -> None:
                 sys.exit("not written in time")
             file.write(f"{key}\n")
             file.flush()
-            time.sleep(0.003)  # SQLite's locks are not fair: a writer that never rests starves the others
+            time.sleep(pause)  # SQLite's locks are not fair: a writer that never rests starves the others
     if not log.close_now():
         sys.exit("not written in time")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), float(sys.argv[5]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), *map(float, sys.argv[5:]))

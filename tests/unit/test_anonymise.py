@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fakes.rows import candidate_row, event_row, request_row
 from fakes.secrets import planted
@@ -60,6 +64,68 @@ def test_one_thing_has_one_placeholder_in_a_record_and_is_told() -> None:
     assert found.value == {"a": "# <EMAIL_1> wrote it", "b": ["send('<EMAIL_1>')", "<EMAIL_2>"]}
     assert found.replaced["<EMAIL_1>"] == MAIL
     assert anonymise("# bob" + "@" + "acme-corp.com").value == "# <EMAIL_1>"
+
+
+_IDENTITIES = (
+    MAIL,
+    "bob" + "@" + "acme-corp.com",
+    "/home/janed/src/shop/app.py",
+    "/Users/janed/x",
+    "~/notes/today.md",
+    "db1.prod.internal",
+    "10.1.2.3",
+    "+49 170 1234567",
+    "janed",
+    "mylaptop",
+    *(secret for kind, secret in planted().items() if kind not in ("private key", "prose password")),
+)
+_LINES = (
+    "x = '{}'",
+    "def f(a='{}'):\n    return a  # like {}",
+    "# ask {} about it",
+    '"""Send it to {} today"""',
+    "call(f'{{x}} {}', r'{}', b'{}')",
+    "names = ['{}', \"{}\"]",
+    "class A:\n    url = '{}'",
+)
+_CODE = st.lists(
+    st.tuples(st.sampled_from(_LINES), st.sampled_from(_IDENTITIES), st.sampled_from(_IDENTITIES)), max_size=6
+).map(lambda lines: "\n".join(line.format(one, two, one) for line, one, two in lines))
+_OWN = ("janed", "mylaptop")
+
+
+@settings(deadline=None, max_examples=40)
+@given(_CODE)
+def test_code_stays_code_and_a_second_pass_finds_nothing(code: str) -> None:
+    ast.parse(code)
+    once = anonymise(code, _OWN)
+    ast.parse(once.value)
+    assert once.value.count("\n") == code.count("\n")
+    for identity in _IDENTITIES:
+        assert identity not in once.value
+    again = anonymise(once.value, _OWN)
+    assert (again.value, again.replaced) == (once.value, {})
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.text(max_size=80), _CODE)
+def test_any_text_is_anonymised_once_and_for_all(text: str, code: str) -> None:
+    once = anonymise([text, code, f"{code}{text}"], _OWN)
+    again = anonymise(once.value, _OWN)
+    assert (again.value, again.replaced) == (once.value, {})
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from(_IDENTITIES), min_size=1, max_size=5))
+def test_one_identity_is_one_placeholder_in_a_record_and_counts_anew_in_the_next(found: list[str]) -> None:
+    record = anonymise([f"x = '{identity}'" for identity in found], _OWN)
+    names = dict(zip(found, record.value, strict=True))
+    assert [names[identity] for identity in found] == record.value
+    assert len(set(names.values())) == len(names)
+    # What stands behind the placeholders is told to the user, and all of it.
+    assert set(record.replaced) == set(re.findall(r"<[A-Z]+_\d+>", "".join(record.value)))
+    for identity in found:
+        assert re.search(r"<[A-Z]+_1>", anonymise(f"x = '{identity}'", _OWN).value)
 
 
 def test_eighteen_secrets_are_gone_and_so_are_ids_that_join_records() -> None:
