@@ -206,10 +206,14 @@ class Sessions(Documents):
         self.editor.notify(method, params)
         self.turn()
 
-    @precondition(lambda self: self.editor.waiting)
+    # What depends on time is looked at within a rule, which does nothing then: Hypothesis repeats the beginnings of
+    # sessions, and wants the same choice of rules each time.
+
     @rule(pick=st.integers(0, 99))
     def cancel(self, pick: int) -> None:
         waiting = self.editor.waiting
+        if not waiting:
+            return
         self.editor.notify("$/cancelRequest", {"id": waiting[pick % len(waiting)]})
         self.turn()
 
@@ -218,10 +222,11 @@ class Sessions(Documents):
         self.run(asyncio.sleep(seconds))
         self.look()
 
-    @precondition(lambda self: self.editor.waiting)
     @rule(pick=st.integers(0, 99))
     def wait_for_an_answer(self, pick: int) -> None:
         waiting = self.editor.waiting
+        if not waiting:
+            return
         number = waiting[pick % len(waiting)]
 
         async def answered() -> None:
@@ -231,13 +236,14 @@ class Sessions(Documents):
         self.run(answered())
         self.look()
 
-    @precondition(lambda self: self.items)
     @rule(
         pick=st.integers(0, 9),
         way=st.sampled_from(["take", "take", "accept", "reject", "part", "show", "resolve"]),
         first=st.sampled_from(["text", "command"]),
     )
     def deal_with_an_offer(self, pick: int, way: str, first: str) -> None:
+        if not self.items:
+            return
         uri, item = self.items[-1 - pick % len(self.items)]
         told = {"command": "nl2code.accept", "arguments": item["command"]["arguments"][:1]}
         taken = way in ("take", "accept")
@@ -259,9 +265,10 @@ class Sessions(Documents):
             self.request("workspace/executeCommand", told)
         self.turn()
 
-    @precondition(lambda self: self.actions)
     @rule(pick=st.integers(0, 9))
     def run_an_action(self, pick: int) -> None:
+        if not self.actions:
+            return
         uri, action = self.actions[-1 - pick % len(self.actions)]
         if "edit" in action:
             self.seen["applied"] += self._applied(action["edit"])
@@ -295,9 +302,10 @@ class Sessions(Documents):
         self.editor.notify("workspace/didChangeConfiguration", {"settings": {"nl2code": taste}})
         self.turn()
 
-    @precondition(lambda self: self.editor.questions)
     @rule(way=st.sampled_from(["well", "well", "null", "error", "junk"]), junk=JUNK)
     def answer(self, way: str, junk: Json) -> None:
+        if not self.editor.questions:
+            return
         question = self.editor.questions.pop(0)
         if way == "error":
             error = {"code": -32601, "message": "no such method"}
