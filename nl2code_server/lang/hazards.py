@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from .calls import Reached, reached
@@ -172,7 +173,18 @@ def licence_lines(before: str, code: str, wanted: str) -> tuple[str, ...]:
 def copied_tokens(code: str, known: Iterable[str], *, least: int = COPIED) -> int:
     """Return how many tokens in a row of `code` stand word for word in one of the known texts; 0 if below `least`."""
     tokens = _TOKEN.findall(code)
-    return max((_common_run(tokens, _TOKEN.findall(text), least) for text in known), default=0)
+    if len(tokens) < least:
+        return 0
+    # Whatever run is that long holds one of these. Few texts do, and a search costs less than a look at all runs.
+    half = least // 2
+    pieces = [" ".join(tokens[at : at + half]) for at in range(0, len(tokens) - half + 1, half)]
+    near = (words for text in known if any(piece in (words := _words(text)) for piece in pieces))
+    return max((_common_run(tokens, words.split(" "), least) for words in near), default=0)
+
+
+@lru_cache(maxsize=1024)
+def _words(text: str) -> str:
+    return " ".join(_TOKEN.findall(text))
 
 
 def _common_run(tokens: Sequence[str], others: Sequence[str], least: int) -> int:

@@ -59,7 +59,7 @@ class Job:
     `.helpers`), as they are in open editors, else on disk; then those that these import, by their absolute name."""
     known: Known = Known()
     accepted: tuple[str, ...] = ()
-    """Code accepted before that the model is shown."""
+    """Code accepted before: what the model is shown of it, and what one tuned here may know by heart."""
 
 
 @dataclass(frozen=True, slots=True)

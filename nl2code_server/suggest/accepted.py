@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from ..lang.similar import Snippet, most_similar
 
 if TYPE_CHECKING:
+    from ..feedback.events import EventKind
     from ..feedback.store import Logged
 
 MOST = 4
+_TELLING: tuple[EventKind, ...] = ("accepted", "edited", "kept", "rejected")
 _NEWEST = 600  # events that are looked at
 _LONGEST = 1500  # characters of a snippet
 _KEPT = 0.5
@@ -25,10 +27,20 @@ def similar_accepted(database: Path, project: str, instruction: str) -> list[Sni
     if not project or not database.is_file():
         return []
     with Store(database) as store:
-        events = list(
-            store.events(kinds=("accepted", "edited", "kept", "rejected"), project=project, limit=_NEWEST)
-        )
-    return most_similar(instruction, kept(events), most=MOST)
+        events = list(store.events(kinds=_TELLING, project=project, limit=_NEWEST))
+    fitting = [one for one in kept(events) if len(one.code) <= _LONGEST]
+    return most_similar(instruction, fitting, most=MOST)
+
+
+def all_accepted(database: Path) -> tuple[str, ...]:
+    """Return the code that was accepted anywhere, the newest first: what a model tuned here has learnt by heart."""
+    from ..feedback.store import Store
+
+    if not database.is_file():
+        return ()
+    with Store(database) as store:
+        events = list(store.events(kinds=_TELLING, limit=_NEWEST))
+    return tuple(one.code for one in kept(events))
 
 
 def kept(events: Iterable[Logged]) -> list[Snippet]:
@@ -46,8 +58,4 @@ def kept(events: Iterable[Logged]) -> list[Snippet]:
         elif event.final_text and event.final_text.strip():
             left[key] = Snippet(logged.instruction, event.final_text)
     found = [left[key] for key in reversed(left) if key in accepted]
-    return [
-        one
-        for one in found
-        if one and one.instruction.strip() and one.code.strip() and len(one.code) <= _LONGEST
-    ]
+    return [one for one in found if one and one.instruction.strip() and one.code.strip()]

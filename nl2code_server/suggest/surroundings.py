@@ -20,7 +20,7 @@ from ..lang.relevant import Module
 from ..lang.similar import Snippet
 from ..lang.versions import Version
 from . import Job, Known
-from .accepted import similar_accepted
+from .accepted import all_accepted, similar_accepted
 from .environment import STANDARD, installed, required_python, virtual_environment
 from .files import path_of
 from .project import Project
@@ -85,7 +85,9 @@ class Surroundings:
         near = self._start(self._read_near, file, job, opened)
         wide = self._start(self._read_wide, file, job, opened)
         accepted = self._start(self._read_accepted, job)
-        await asyncio.wait([near, wide, accepted], timeout=PATIENCE)
+        copied = self._start(self._read_all_accepted)
+        await asyncio.wait([near, wide, accepted, copied], timeout=PATIENCE)
+        job = replace(job, accepted=_result(copied) or ())
         return self._put_together(job, _result(near), _result(wide), _result(accepted))
 
     async def close(self) -> None:
@@ -114,8 +116,9 @@ class Surroundings:
             accepted=accepted or (),
             python=near.python if near else None,
         )
-        shown = tuple(one.code for one in around.accepted)
-        return replace(job, modules=modules, known=known, accepted=shown), around
+        shown = {one.code: None for one in around.accepted}
+        accepted_code = tuple(shown | dict.fromkeys(job.accepted))
+        return replace(job, modules=modules, known=known, accepted=accepted_code), around
 
     # --- in threads -----------------------------------------------------------------------------------------------
 
@@ -145,6 +148,11 @@ class Surroundings:
         if self._database is None or self._settings.feedback != "full" or self._settings.context != "project":
             return []
         return similar_accepted(self._database, project_id(self._project), job.instruction.text)
+
+    def _read_all_accepted(self) -> tuple[str, ...]:
+        if self._database is None or self._settings.feedback != "full":
+            return ()
+        return all_accepted(self._database)
 
     def _names_in(self, environment: Path | None) -> frozenset[str] | None:
         """Return what is installed in an environment; it is read again when a package came or went."""

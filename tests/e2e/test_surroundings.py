@@ -313,3 +313,23 @@ async def test_no_reference_solution_of_a_project_is_refused(tmp_path: Path) -> 
             if not outcome.suggestions or outcome.suggestions[0].status == "failed":
                 refused[task["id"]] = [check for check in checks if not check.ok]
     assert refused == {}
+
+
+async def test_a_long_copy_of_what_was_accepted_anywhere_is_told(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    write(one, {"labels.py": ""})
+    write(other, {"labels.py": ""})
+    lines = "".join(f"    total += items[{n}] * {n}\n" for n in range(40))
+    answer = f"def total(items):\n    total = 0\n{lines}    return total\n```"
+    with FakeEndpoint([answer], owned_by="nl2code") as fake:
+        async with log(tmp_path) as store:
+            async with suggesting(fake, one, store) as suggester:
+                first = await suggester.suggest(job(one, "# write a function that adds weighted items\n"))
+            assert not [check for check in first.suggestions[0].checks if check.check == "copy"]
+            await accept(store, first)
+        async with log(tmp_path) as store, suggesting(fake, other, store) as suggester:
+            outcome = await suggester.suggest(job(other, "# write a function for quite another thing\n"))
+    last = json.dumps(fake.chats[-1].body)
+    assert "quite another thing" in last and "items[7]" not in last, "it is a copy of what was not shown"
+    (told,) = [check.detail for check in outcome.suggestions[0].checks if check.check == "copy"]
+    assert int(told.split()[0]) >= 300 and "accepted before" in told

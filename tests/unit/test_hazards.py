@@ -140,6 +140,14 @@ def test_a_long_copy_is_seen_and_a_short_one_is_not() -> None:
     assert copied_tokens(row, []) == 0
 
 
+@pytest.mark.parametrize("shift", [0, 1, 17, 29, 30, 59])
+def test_a_copy_is_found_wherever_it_begins(shift: int) -> None:
+    row = " ".join(f"a{n}" for n in range(60))
+    before = " ".join(f"b{n}" for n in range(shift))
+    assert copied_tokens(f"{before} {row} end", ["nothing", f"x y {row}"]) == 60
+    assert copied_tokens(f"{before} {row.replace('a59', 'c')} end", [f"x y {row}"]) == 0
+
+
 def test_hidden_characters_are_named_and_taken_out() -> None:
     text = "del\u202eete \u2066it\u2069 n\u200bow\U000e0041\U000e0042 \x1b[2J"
     assert hidden(text) == ("U+001B", "U+200B", "U+202E", "U+2066", "U+2069", "U+E0041", "U+E0042")
