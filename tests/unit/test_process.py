@@ -25,7 +25,7 @@ from nl2code_server.endpoint.process import (
     pull_model,
     stop_host,
 )
-from nl2code_server.errors import HostError, ModelFileError, ModelMissing
+from nl2code_server.errors import EndpointUnavailable, HostError, ModelFileError, ModelMissing
 from nl2code_server.platform import FileLock, paths, private_folder, process_alive, write_private
 
 KEY = runtime.key("auto", "auto", "auto")
@@ -187,6 +187,25 @@ async def test_the_next_request_after_a_kill_gets_a_new_host(tmp_path: Path) -> 
     second = await start(settings)
     assert second.url != first.url
     assert await answer(second) == CODE
+
+
+async def test_a_kill_in_mid_answer_is_told_and_the_next_request_gets_a_new_host(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, replies=("x y z " * 100_000,))  # more than any buffer holds
+    first = await start(settings)
+    record = runtime.read(KEY)
+    assert record is not None
+    client = ChatClient(first, request_timeout=20)
+    pieces = 0
+    with pytest.raises(EndpointUnavailable, match="broke"):
+        async for _ in client.stream(ChatRequest((Message(role="user", content="gcd"),))):
+            pieces += 1
+            if pieces == 2:
+                os.kill(record.pid, signal.SIGKILL)
+    assert pieces >= 2
+    await client.close()
+    second = await start(settings)
+    assert second.url != first.url
+    assert process_alive(record.pid) is False
 
 
 async def test_a_stopped_process_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -115,3 +119,27 @@ def test_killed_at_any_step_it_serves_the_old_or_the_new_and_never_half(step: st
 def test_two_models_do_not_share(tmp_path: Path) -> None:
     Registry("one/model").promote(_add(Registry("one/model"), tmp_path, "a"))
     assert Registry("two/model").current() is None
+
+
+@pytest.mark.parametrize("writes", range(6))
+def test_a_disk_that_fills_up_leaves_what_serves(writes: int, tmp_path: Path) -> None:
+    registry = Registry(MODEL)
+    registry.promote(_add(registry, tmp_path, "old"))
+    real, left = os.fsync, writes
+
+    def fsync(handle: int) -> None:
+        nonlocal left
+        left -= stat.S_ISREG(os.fstat(handle).st_mode)
+        if left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    enough = writes == 5  # two files, report, manifest, and what says which version serves
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with nullcontext() if enough else pytest.raises(OSError, match="No space"):
+            registry.promote(_add(registry, tmp_path, "new"))
+    assert _served(Registry(MODEL)) == ("new" if enough else "old")
+    registry.promote(_add(registry, tmp_path, "next"))
+    assert _served(Registry(MODEL)) == "next"
+    assert not [path for path in registry.folder.glob(".2*") if path.is_dir()]
