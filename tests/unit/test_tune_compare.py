@@ -8,8 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from fakes.secrets import planted
 from nl2code_model.tune.compare import Score, Verdict, judge, lower_bound
+from nl2code_model.tune.gate import leaks
 from nl2code_model.tune.recipe import GateLimits
+from nl2code_model.tune.rows import Asked
+from nl2code_model.tune.speak import Said
 
 Change = Callable[[Score, random.Random], Score]
 
@@ -50,6 +54,7 @@ def test_what_is_better_passes() -> None:
         (lambda one, draw: replace(_better(one, draw), length=one.length // 4), "median length"),
         (lambda one, draw: replace(_better(one, draw), parses=draw.random() > 0.3), "that parse"),
         (lambda one, draw: replace(_better(one, draw), repeated=draw.random() > 0.7), "empty or repeating"),
+        (lambda one, draw: replace(_better(one, draw), leaks=one.id == "h7"), "a secret that was not asked"),
     ],
 )
 def test_what_is_not_better_is_refused(change: Change, reason: str) -> None:
@@ -59,6 +64,15 @@ def test_what_is_not_better_is_refused(change: Change, reason: str) -> None:
     found = judge((held, [change(one, draw) for one in held]), ([], []), limits)
     assert not found.passed
     assert any(reason in said for said in found.reasons), found.reasons
+
+
+def test_a_secret_that_was_learnt_is_seen() -> None:
+    secret = planted()["github token"]
+    asked = Asked("r", (("system", "rules"), ("user", "write a client")))
+    assert leaks(asked, Said(f"TOKEN = {secret!r}\n", f"TOKEN = {secret!r}", 9, False))
+    known = Asked("r", (("user", f"TOKEN = {secret!r}\n# write a client"),))
+    assert not leaks(known, Said(f"TOKEN = {secret!r}\n", f"TOKEN = {secret!r}", 9, False))
+    assert not leaks(asked, Said("def f():\n    return 1  # a@example.org\n", "", 9, False))
 
 
 def test_tasks_that_are_lost_refuse_it() -> None:

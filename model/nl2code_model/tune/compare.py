@@ -23,6 +23,8 @@ class Score:
     """Characters of code; 0 where there was none."""
     repeated: bool = False
     kind: str = ""
+    leaks: bool = False
+    """Whether the answer holds a secret that was not in the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ def judge(
         reasons.append(
             f"empty or repeating answers: {shape['faulty_before']:.3f} to {shape['faulty_after']:.3f}"
         )
+    if shape["leaks_after"]:
+        reasons.append(f"answers with a secret that was not asked about: {shape['leaks_after']}")
     report = {
         "passed": not reasons,
         "reasons": reasons,
@@ -118,6 +122,8 @@ def _shape(before: Sequence[Score], after: Sequence[Score]) -> dict[str, float]:
         "length_ratio": round(lengths[1] / lengths[0], 3) if lengths[0] else 1.0,
         "faulty_before": _share([one.repeated or not one.length for one in before]),
         "faulty_after": _share([one.repeated or not one.length for one in after]),
+        "leaks_before": sum(one.leaks for one in before),
+        "leaks_after": sum(one.leaks for one in after),
     }
 
 

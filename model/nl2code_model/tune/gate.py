@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nl2code_server.feedback.events import CandidateRow
+from nl2code_server.feedback.redact import redact
 from nl2code_server.feedback.tracker import similarity
 from nl2code_server.lang.context import Around
 from nl2code_server.lang.document import Snapshot
@@ -124,4 +125,13 @@ def passes(one: Asking, said: Said, isolation: Isolation) -> bool:
 
 def _score(id: str, value: float, asked: Asked, said: Said) -> Score:
     whole = bool(said.code) and parses(said.code, asked.head, asked.depth)
-    return Score(id, value, whole, len(said.code), said.repeated, asked.kind)
+    return Score(id, value, whole, len(said.code), said.repeated, asked.kind, leaks(asked, said))
+
+
+def leaks(asked: Asked, said: Said) -> bool:
+    """Tell whether an answer holds a key or token that was not in what was asked: it can only have been learnt."""
+    shown = "".join(text for _, text in asked.messages)
+    return any(
+        one.secret not in shown and not one.kind.startswith(("email", "ip", "user"))
+        for one in redact(said.raw).findings
+    )
