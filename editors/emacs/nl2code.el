@@ -51,6 +51,10 @@
 For example (:comment \"docstring\" :mode \"marker\")."
   :type '(plist :key-type symbol))
 
+;; What is started and how is the user's own choice, whatever a folder says.
+(dolist (variable '(nl2code-server-command nl2code-settings))
+  (add-to-list 'ignored-local-variables variable))
+
 (defface nl2code-ghost '((t :inherit shadow :slant italic))
   "Face of a suggestion that is not in the buffer yet.")
 
@@ -319,6 +323,14 @@ stand before point already."
                 (run-with-idle-timer nl2code-idle-delay nil #'nl2code--idle
                                      (current-buffer) tick)))))))
 
+(defun nl2code--late ()
+  "Ask about what was typed before the server was there."
+  (when (and nl2code-automatic (eglot-managed-p) (buffer-modified-p)
+             (not nl2code--ghost) (not nl2code--timer))
+    (setq nl2code--timer
+          (run-with-timer nl2code-idle-delay nil #'nl2code--idle
+                          (current-buffer) (buffer-chars-modified-tick)))))
+
 (defun nl2code--idle (buffer tick)
   "Ask for a suggestion in BUFFER if it is still in the state TICK."
   (when (and (eq buffer (current-buffer)) (= tick (buffer-chars-modified-tick)))
@@ -482,8 +494,10 @@ its next word, \\[nl2code-next] shows another,
         (add-to-list 'emulation-mode-map-alists 'nl2code--keymaps)
         (setq nl2code--tick (buffer-chars-modified-tick))
         (add-hook 'post-command-hook #'nl2code--after-command nil t)
+        (add-hook 'eglot-managed-mode-hook #'nl2code--late nil t)
         (add-hook 'kill-buffer-hook #'nl2code--cancel nil t))
     (remove-hook 'post-command-hook #'nl2code--after-command t)
+    (remove-hook 'eglot-managed-mode-hook #'nl2code--late t)
     (remove-hook 'kill-buffer-hook #'nl2code--cancel t)
     (nl2code--cancel)
     (nl2code--clear)))
