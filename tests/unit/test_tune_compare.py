@@ -68,9 +68,9 @@ def test_what_is_not_better_is_refused(change: Change, reason: str) -> None:
 
 def test_a_secret_that_was_learnt_is_seen() -> None:
     secret = planted()["github token"]
-    asked = Asked("r", (("system", "rules"), ("user", "write a client")))
+    asked = Asked(request_id="r", messages=(("system", "rules"), ("user", "write a client")))
     assert leaks(asked, Said(f"TOKEN = {secret!r}\n", f"TOKEN = {secret!r}", 9, False))
-    known = Asked("r", (("user", f"TOKEN = {secret!r}\n# write a client"),))
+    known = Asked(request_id="r", messages=(("user", f"TOKEN = {secret!r}\n# write a client"),))
     assert not leaks(known, Said(f"TOKEN = {secret!r}\n", f"TOKEN = {secret!r}", 9, False))
     assert not leaks(asked, Said("def f():\n    return 1  # a@example.org\n", "", 9, False))
 
