@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import StoreError
 from ..platform import lock
-from .database import BUSY_TIMEOUT, Damaged, connect, explained, private_file, transaction, unusable
+from .database import Damaged, connect, explained, private_file, transaction, unusable
 from .keys import key_name, mark, marker, new_key, store_key
 from .schema import TABLES
 
 _PAGE = 500  # rows in memory
-_PATIENCE = 60.0  # s that others may take their turns; the lock is not fair
+_PATIENCE = 60.0  # s that another's turn may take: a large store is rewritten in one
 
 
 def encrypt(path: Path) -> bool:
@@ -33,10 +34,17 @@ def decrypt(path: Path) -> bool:
     return _convert(path, encrypted=False)
 
 
-def turn(path: Path, *, shared: bool = False) -> AbstractContextManager[None]:
-    """Hold the store's lock: share it as who uses the file, have it alone as who puts another in its place."""
-    timeout = BUSY_TIMEOUT if shared else _PATIENCE
-    return lock(path.with_name(f"{path.name}.lock"), timeout=timeout, shared=shared)
+@contextmanager
+def turn(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the store's lock: share it as who uses the file, have it alone as who puts another in its place.
+
+    Who wants it alone stands in the gate, which nobody passes meanwhile: readers one after the other would keep it.
+    """
+    gate, room = (path.with_name(f"{path.name}.{name}") for name in ("gate", "lock"))
+    with ExitStack() as stack:
+        with lock(gate, timeout=_PATIENCE, shared=shared):
+            stack.enter_context(lock(room, timeout=_PATIENCE, shared=shared))
+        yield
 
 
 def unfinished(path: Path) -> list[Path]:

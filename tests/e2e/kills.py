@@ -26,7 +26,7 @@ from nl2code_server.feedback.store import Store
 
 Mode = Literal["plain", "encrypted", "converting"]
 
-_STARTS = 30.0  # seconds that a writer may take to its first row
+_STARTS = 60.0  # seconds that a writer may take to its first row
 _LONGEST = 0.15  # seconds from there to its end
 
 
@@ -55,7 +55,7 @@ def run(kills: int, folder: Path, mode: Mode = "plain", seed: int = 14) -> Resul
     pause = 0.1 if mode == "converting" else 0.003  # s; who converts needs a moment when nobody has a turn
     notes: list[Path] = []
     conversions = folder / "conversions"
-    reader = _start("fakes.reader", path, pipe=subprocess.PIPE)
+    reader = _start("fakes.reader", path, max(pause * 5, 0.05), pipe=subprocess.PIPE)
     writers: list[tuple[subprocess.Popen[bytes], Path]] = []
     converters: list[subprocess.Popen[bytes]] = []
     started = [reader]

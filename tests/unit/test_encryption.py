@@ -128,7 +128,11 @@ def test_there_and_back_keeps_every_row(path: Path) -> None:
     assert not keys.marker(path).exists()
     with Store(path) as store:
         assert list(store.records()) == before
-    assert sorted(file.name for file in path.parent.iterdir()) == ["feedback.db", "feedback.db.lock"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "feedback.db",
+        "feedback.db.gate",
+        "feedback.db.lock",
+    ]
 
 
 def test_who_has_it_open_goes_on_with_the_new_file(path: Path) -> None:
