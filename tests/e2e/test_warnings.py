@@ -13,6 +13,7 @@ import pytest
 from e2e.door import INVOKED, MARK, PLAIN, door, events, fenced, store
 from e2e.rpc import RpcError
 from fakes.endpoint import FakeEndpoint
+from fakes.secrets import planted
 from nl2code_server.feedback.store import Store
 
 DELETE = "# write a function that deletes the file at a path"
@@ -154,6 +155,19 @@ async def test_hidden_characters_stay_out_of_prompt_and_file() -> None:
             assert (
                 "hidden characters were taken out: U+202E, U+2067, U+E0041" in editor.statuses[-1]["message"]
             )
+
+
+async def test_a_new_secret_is_told_before_it_is_taken() -> None:
+    secret = planted()["github token"]
+    reply = f"def client():\n    token = {secret!r}\n    return token\n"
+    with FakeEndpoint([fenced(reply)]) as fake:
+        async with door(fake) as editor:
+            (item,) = await editor.offered(f"# write a function that returns a client{MARK}\n")
+            assert "it holds what looks like a secret: github-token" in item["command"]["title"]
+            assert secret not in item["command"]["title"]
+            # One that the file holds already tells nobody anything.
+            (item,) = await editor.offered(f"KEY = {secret!r}\n\n# write a function that returns it{MARK}\n")
+            assert "secret" not in item["command"]["title"]
 
 
 async def test_a_made_up_package_is_told_also_without_a_workspace() -> None:

@@ -62,6 +62,9 @@ FAULTS: dict[str, list[str]] = {
         "unit/test_context.py::test_control_tokens_are_defused_and_restored",
         "unit/test_context.py::test_a_fence_in_the_file_does_not_close_ours",
         "unit/test_instruction.py::test_invisible_characters_are_taken_out",
+        "unit/test_control_tokens.py::test_a_token_reaches_no_place_of_a_prompt",
+        "unit/test_torch_engine.py::test_control_tokens_in_what_users_write_stay_text",
+        "e2e/test_warnings.py::test_hidden_characters_stay_out_of_prompt_and_file",
     ],
     "14 SIGKILL while two servers log": [
         "e2e/test_durability.py::test_killed_servers_lose_nothing_that_was_acknowledged"
@@ -92,6 +95,7 @@ FAULTS: dict[str, list[str]] = {
     ],
     "19 a host that is killed, stopped, out of memory": [
         "unit/test_process.py::test_the_next_request_after_a_kill_gets_a_new_host",
+        "unit/test_process.py::test_a_kill_in_mid_answer_is_told_and_the_next_request_gets_a_new_host",
         "unit/test_process.py::test_a_stopped_process_is_replaced",
         "unit/test_process.py::test_the_breaker_closes_again",
         "unit/test_torch_engine.py::test_out_of_memory_is_told_as_that",
@@ -105,17 +109,26 @@ FAULTS: dict[str, list[str]] = {
         "unit/test_client.py::test_each_fault_has_its_type_its_line_and_its_fix",
         "unit/test_client.py::test_the_key_goes_to_the_origin_and_nowhere_else",
         "unit/test_client.py::test_an_untrusted_certificate_is_refused",
+        "unit/test_client.py::test_a_certificate_of_a_known_authority_is_still_looked_at",
+        "unit/test_client.py::test_text_split_inside_characters_arrives_whole",
         "e2e/test_hostile.py::test_a_small_answer_that_unpacks_to_a_huge_one",
     ],
     "22 files that are no model": [
         "unit/test_catalog.py::test_what_is_no_model_file_is_refused_with_a_reason",
         "unit/test_catalog.py::test_a_damaged_header_is_read_or_refused_and_nothing_else",
+        "unit/test_catalog.py::test_what_is_open_is_what_is_checked_whatever_the_path_names_by_then",
         "unit/test_pull.py::test_a_wrong_file_is_refused_and_deleted",
+        "unit/test_torch_load.py::test_a_folder_that_is_not_the_model_it_claims",
     ],
     "23 adapters that do not fit": [
-        "unit/test_torch_engine.py::test_an_adapter_that_does_not_fit_is_refused_and_the_one_before_stays"
+        "unit/test_torch_engine.py::test_an_adapter_that_does_not_fit_is_refused_and_the_one_before_stays",
+        "unit/test_tune_registry.py::test_killed_at_any_step_it_serves_the_old_or_the_new_and_never_half",
     ],
-    "24 no accelerator": ["unit/test_torch_load.py::test_a_device_that_is_not_here"],
+    "24 no accelerator, or one that is lost": [
+        "unit/test_torch_load.py::test_a_device_that_is_not_here",
+        "unit/test_torch_engine.py::test_a_device_that_is_lost_is_told_and_ends_no_thread",
+        "unit/test_torch_engine.py::test_a_device_that_hangs_is_told",
+    ],
     "25 a prompt longer than the context": [
         "unit/test_context.py::test_a_budget_is_kept_and_the_head_never_cut",
         "unit/test_host_app.py::test_a_prompt_longer_than_the_context_is_refused_with_both_counts",
@@ -141,22 +154,37 @@ FAULTS: dict[str, list[str]] = {
     "31 answers that repeat or delete what stands below": [
         "unit/test_splice.py::test_what_follows_is_neither_repeated_nor_deleted"
     ],
-    "32 risky calls and unknown imports": [
+    "32 risky calls, secrets and unknown imports, before they are taken": [
+        "unit/test_hazards.py::test_a_call_is_seen_through_its_names",
         "unit/test_hazards.py::test_ordinary_code_has_no_risky_calls",
+        "e2e/test_warnings.py::test_grey_text_that_was_asked_for_is_told_in_title_status_hover_action_and_log",
+        "e2e/test_warnings.py::test_what_nobody_asked_for_is_no_grey_text",
+        "e2e/test_warnings.py::test_a_new_secret_is_told_before_it_is_taken",
+        "e2e/test_warnings.py::test_a_made_up_package_is_told_also_without_a_workspace",
         "unit/test_environment.py::test_unknown_imports",
     ],
     "33 settings of a cloned repository, folders of any name": [
         "unit/test_config.py::test_an_editor_cannot_set_what_a_cloned_repository_must_not",
         "unit/test_config.py::test_files_of_the_working_folder_set_nothing",
+        "e2e/test_hostile_workspace.py::test_nothing_in_a_workspace_sends_code_or_key_elsewhere",
         "e2e/test_hostile.py::test_a_workspace_of_any_name",
     ],
     "34 rows that teach nothing, or what must not be learnt": [
         "unit/test_tune_data.py::test_what_is_not_learnt",
         "unit/test_tune_data.py::test_planted_secrets_never_reach_the_data_set",
         "unit/test_tune_data.py::test_the_sizes_of_a_log_and_what_is_missing",
+        "unit/test_tune_data.py::test_one_of_the_same_is_left_and_conflicts_are_settled",
+        "unit/test_tune_training.py::test_killed_and_gone_on_with_it_comes_to_the_same",
+        "unit/test_tune_registry.py::test_a_disk_that_fills_up_leaves_what_serves",
+    ],
+    "35 an adapter that is worse, or tells secrets": [
+        "unit/test_tune_compare.py::test_what_is_not_better_is_refused",
+        "unit/test_tune_compare.py::test_tasks_that_are_lost_refuse_it",
+        "unit/test_tune_compare.py::test_a_secret_that_was_learnt_is_seen",
+        "unit/test_tune_registry.py::test_back_from_one_to_the_one_before_and_to_the_model_itself",
+        "e2e/test_tune_loop.py::test_edits_change_what_is_suggested_and_rolled_back_nothing_is_left",
     ],
 }
-NOT_HERE = {"35": "the gate of tuning has its tests beside it"}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -169,4 +197,4 @@ def test_each_fault_has_its_tests(fault: str) -> None:
 
 
 def test_no_fault_is_left_out() -> None:
-    assert sorted([*(name[:2] for name in FAULTS), *NOT_HERE]) == [f"{number:02}" for number in range(1, 36)]
+    assert sorted(name[:2] for name in FAULTS) == [f"{number:02}" for number in range(1, 36)]
