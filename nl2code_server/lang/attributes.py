@@ -54,18 +54,28 @@ def missing_attributes(before: str, after: str, modules: Iterable[Snapshot]) -> 
     nothing is said.
     """
     tree = _tree(after)
-    if tree is None:
-        return ()
-    classes: dict[str, _Class] = {}
-    for module in modules:
-        classes |= _classes_of(module)
-    classes |= dict(_classes(tree))
-    known = {name: members for name in classes if (members := _members(name, classes)) is not None}
-    if not known:
+    if tree is None or not (known := _known(tree, modules)):
         return ()
     found = set(_lacking(tree, known))
     old = _tree(before) if found else None
     return tuple(sorted(found - set(_lacking(old, known)) if old else found))
+
+
+def offered_instead(missing: str, source: str, modules: Iterable[Snapshot]) -> tuple[str, ...]:
+    """Return, sorted, what the class of `Class.attribute` does have for others to use."""
+    tree = _tree(source)
+    known = _known(tree, modules) if tree is not None else {}
+    members = known.get(missing.partition(".")[0], frozenset())
+    return tuple(sorted(name for name in members if not name.startswith("_")))
+
+
+def _known(tree: ast.Module, modules: Iterable[Snapshot]) -> dict[str, frozenset[str]]:
+    """Return the members of the classes of which all are known."""
+    classes: dict[str, _Class] = {}
+    for module in modules:
+        classes |= _classes_of(module)
+    classes |= dict(_classes(tree))
+    return {name: members for name in classes if (members := _members(name, classes)) is not None}
 
 
 @lru_cache(maxsize=96)
@@ -95,7 +105,16 @@ def _classes(tree: ast.Module) -> Iterator[tuple[str, _Class]]:
 
 
 def _own_members(node: ast.ClassDef) -> Iterator[str]:
+    locals_ = {
+        id(name)
+        for function in ast.walk(node)
+        if isinstance(function, _Function)
+        for name in ast.walk(function)
+        if isinstance(name, ast.Name)
+    }
     for inner in ast.walk(node):
+        if inner is node or id(inner) in locals_:
+            continue
         if isinstance(inner, _Function | ast.ClassDef):
             yield inner.name
         elif isinstance(inner, ast.Attribute) and not isinstance(inner.ctx, ast.Load):

@@ -25,11 +25,21 @@ _WITH_UNDERSCORE = re.compile(
 _CLASS = re.compile(
     rf"(?:\bclass|\bclase|\bclasse|\bKlasse|класс\w*|类|クラス|클래스)\s*{_CALLED}?`?(?P<name>[A-Z]\w*[a-z]\w*)`?"
 )
+_SAYS_FUNCTION = re.compile(r"\bfun[ckç]|функци|函数|関数|함수|دالة", re.IGNORECASE)
+_SAYS_CLASS = re.compile(r"\b[ck]lass|\bclase|класс|类|クラス|클래스", re.IGNORECASE)
 _TEST = re.compile(
     r"\b(?:unit\s*)?tests?\s+(?:function|case)|\b(?:write|add)\s+(?:a\s+)?(?:unit\s*)?tests?\s+(?:for|that|of)\b"
     r"|测试函数|单元测试|テスト関数|тестов\w+\s+функци\w+|función\s+de\s+prueba|fonction\s+de\s+test|Testfunktion",
     re.IGNORECASE,
 )
+
+
+def defining(name: str, instruction: str) -> str:
+    """Return the first words of the definition of a name: a capital stands for a class, unless a function is said."""
+    function = not name[0].isupper() or (
+        _SAYS_FUNCTION.search(instruction) and not _SAYS_CLASS.search(instruction)
+    )
+    return f"def {name}" if function else f"class {name}"
 
 
 def opening(instruction: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..feedback.events import Origin
 from ..lang import Edit
-from ..lang.attributes import missing_attributes
+from ..lang.attributes import missing_attributes, offered_instead
 from ..lang.document import Snapshot
 from ..lang.examples import Example, find_examples
 from ..lang.hidden import visible
@@ -34,6 +34,8 @@ from .verify import verify
 _ONE_AT_A_TIME = threading.Lock()
 
 _NOT_RUN = Check("examples", True, "running examples is switched off")
+
+_MOST_NAMED = 8
 
 # A candidate that fails one of these is offered on request alone, marked failed.
 _SOFT = ("names", "imports", "python", "duplicate", "examples", *warn.SOFT)
@@ -159,16 +161,24 @@ def _checked(job: Job, placement: Placement, bare: Candidate, unit: Unit, commen
     own = needed(tuple(map(visible, unit.imports)), code, job.known.definitions, job.known.importable)
     imports = _new_lines(before, (*own, *missing.values()))
     edits = edits_for(job, placement, code, imports, comment=comment)
-    unknown = undefined(before, apply(snapshot, edits))
-    unknown += missing_attributes(before, apply(snapshot, edits), job.modules.values())
     after = snapshot.edited(edits)
     checks = (
         *validate(snapshot, edits, placement),
-        Check("names", not unknown, f"not defined: {', '.join(unknown)}" if unknown else ""),
+        _names(job, after),
         *_suits_project(job, after),
         *warn.warnings_of(job, placement, after, code, imports, "\n".join([*unit.imports, unit.code])),
     )
     return replace(bare, code=code, imports=imports, edits=edits, checks=checks)
+
+
+def _names(job: Job, after: Snapshot) -> Check:
+    """Check that the code uses nothing that nobody defines; of an attribute, say what there is instead."""
+    before, text, modules = job.snapshot.text, after.text, tuple(job.modules.values())
+    said = list(undefined(before, text))
+    for name in missing_attributes(before, text, modules):
+        instead = ", ".join(offered_instead(name, text, modules)[:_MOST_NAMED])
+        said.append(f"{name} (there are {instead})" if instead else name)
+    return Check("names", not said, f"not defined: {', '.join(said)}" if said else "")
 
 
 def _suits_project(job: Job, after: Snapshot) -> tuple[Check, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..feedback.events import Origin
 from ..lang.document import Snapshot
 from ..lang.examples import Example
-from ..lang.naming import opening
+from ..lang.naming import defining, opening
 from ..lang.prompt import Prompt
 from ..lang.unit import Frame
 from .generate import GREEDY, Sampling
@@ -87,7 +87,7 @@ def next_try(
         return None
     repaired = any(candidate.origin == "repair" for candidate in candidates)
     wrong = [candidate for candidate in candidates if candidate.status == "failed"]
-    if wrong and not repaired and (len(candidates) == REPAIR_AT or not any(one.edits for one in wrong)):
+    if wrong and not repaired and (len(candidates) == REPAIR_AT or best_wrong(wrong).faults):
         return Try("repair", repair_prompt(prompt, best_wrong(wrong), show=show), _WARM, lead, hint)
     temperature = _HOT if repeats(candidates) else _WARM
     return Try("sample", prompt, temperature, lead, "" if len(candidates) % 3 == 0 else hint)
@@ -128,7 +128,7 @@ def lead_for(snapshot: Snapshot, instruction: str, frame: Frame, examples: Itera
     called = dict.fromkeys(name for example in examples for name in called_by(example))
     unknown = [name for name in called if not hasattr(builtins, name) and not _is_defined(snapshot, name)]
     if len(unknown) == 1:
-        first = f"class {unknown[0]}" if unknown[0][0].isupper() else f"def {unknown[0]}"
+        first = defining(unknown[0], instruction)
     else:
         first = "" if unknown or frame.place == "body" else opening(instruction)
         if first and _is_defined(snapshot, first.split()[1]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nl2code_server.lang.attributes import missing_attributes
+from nl2code_server.lang.attributes import missing_attributes, offered_instead
 from nl2code_server.lang.document import Snapshot
 
 MODELS = Snapshot.from_text(
@@ -68,3 +68,9 @@ def test_where_nothing_can_be_said(code: str) -> None:
 def test_what_the_file_had_before_is_not_new() -> None:
     before = "def f(item):\n    return item.cost\n"
     assert lacking(before + "def g(item):\n    return item.weight\n", before) == ("Item.weight",)
+
+
+def test_what_a_class_has_instead() -> None:
+    assert offered_instead("Item.cost", "x = 1", [MODELS]) == ("name", "price", "shared", "total")
+    assert offered_instead("Odd.cost", "x = 1", [MODELS]) == ()
+    assert offered_instead("name", "x = (", [MODELS]) == ()

@@ -137,6 +137,8 @@ def test_the_best_wrong_answer_passes_most_and_fits_the_file() -> None:
         ("gcd, e.g. sorted(gcd(12, 18)) == [6]", "", "def gcd"),
         ("async gcd, gcd(12, 18) == 6", "", "async def gcd"),
         ("a stack, Stack().size() == 0", "", "class Stack"),
+        ("a function that splits, Split([1, 2]) == [1]", "", "def Split"),
+        ("a class with a function in it, Stack().size() == 0", "", "class Stack"),
         ("gcd of two numbers", "", ""),
         ("输入 12 和 18，输出 6", "", ""),
         ("gcd(12, 18) == 6", "def gcd(a, b):\n    ...\n", ""),
