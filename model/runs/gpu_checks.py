@@ -149,6 +149,9 @@ def works(_: str, device: str) -> Iterator[dict[str, Any]]:
                 "way": way,
                 "fused": decoder.fused is not None,
                 "same": texts[way] == texts["library"],
+                "different_words": len(
+                    {word for made in texts[way] for text in made for word in text.split()}
+                ),
                 "replayed": decoder.steps.replayed - before,
                 "captured_early": captured_early,
                 "graphs": len(decoder.steps._graphs),

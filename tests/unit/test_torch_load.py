@@ -170,3 +170,22 @@ def test_a_folder_that_is_not_the_model_it_claims(
         load(source, device="cpu", dtype="float32", threads=1)
     assert "\n" not in str(caught.value)
     assert caught.value.fix
+
+
+async def test_a_shape_filled_at_random_is_a_model_that_never_ends(tmp_path: Path) -> None:
+    """What GPUs are timed with: every token has a text, and the length is the one asked for."""
+    from nl2code_model.bench import shapes
+    from nl2code_model.host.engine import Chunk, Generation, Message
+    from nl2code_model.host.torch_engine import TorchEngine
+
+    with shapes.written(["tiny"], "cpu") as [folder]:
+        engine = TorchEngine(folder, device="cpu", dtype="float32", threads=1)
+        await engine.start()
+        asked = Generation((Message("user", "count"),), max_tokens=12)
+        chunks = [piece async for piece in engine.generate(asked) if isinstance(piece, Chunk)]
+        await engine.stop()
+    assert engine.model == "random-tiny"
+    assert (sum(chunk.tokens for chunk in chunks), chunks[-1].finish_reason) == (12, "length")
+    assert len({chunk.text for chunk in chunks}) > 3
+    with pytest.raises(ConfigError, match=r"no shape '9b' .*0\.5b"), shapes.written(["9b"], "cpu"):
+        pass

@@ -20,7 +20,7 @@ _FIELDS = (
     "tie_word_embeddings",
 )
 SHAPES: dict[str, tuple[int, int, int, int, int, int, bool]] = {
-    "tiny": (64, 128, 2, 4, 2, 2048, True),
+    "tiny": (64, 128, 2, 4, 2, 2048, False),
     "0.5b": (896, 4864, 24, 14, 2, 151936, True),
     "1.5b": (1536, 8960, 28, 12, 2, 151936, True),
     "7b": (3584, 18944, 28, 28, 4, 152064, False),
