@@ -60,6 +60,12 @@ def decode(
         list[str] | None, typer.Option(help="llamacpp (the default) or torch; may be given several times.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    random_weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Shape (0.5b, 1.5b, 7b) to time with torch and no weights at hand; several times too."
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds in which all hosts take turns.", min=1)] = 5,
     json_: Annotated[bool, typer.Option("--json", help="Print the JSON line only.")] = False,
 ) -> None:
@@ -68,10 +74,14 @@ def decode(
     Where llama-cpp-python is installed, built on this machine, it takes part too. Some 10 minutes for one model.
     """
     from ..bench import decode as timing
+    from ..bench.shapes import written
 
     errors = Console(stderr=True)
-    with errors.status("reading the models") as status:
-        found = timing.contestants(model or ["auto"], engine or ["llamacpp"], device)
+    with errors.status("reading the models") as status, written(random_weights or [], device) as folders:
+        models, engines = model or ["auto"], engine or ["llamacpp"]
+        if folders:
+            models, engines = [*(model or []), *folders], engine or ["torch"]
+        found = timing.contestants(models, engines, device)
         data = timing.run(found, rounds, status.update)
     if not json_:
         _print_decode(data, {measure.key: measure.title for measure in timing.MEASURES})
