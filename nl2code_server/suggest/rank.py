@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from . import Status
+from .learned import in_force
 from .normal_form import normal_form
 
 _CLASS: dict[Status, int] = {"verified": 0, "valid": 1, "failed": 2}
@@ -35,7 +36,7 @@ class Features:
 
     greedy: bool
     mean_logprob: float | None
-    lines: int
+    code: str
 
 
 Scorer = Callable[[Features], float]
@@ -53,7 +54,7 @@ def likelihood(features: Features) -> float:
 
 def features_of(candidate: Ranked) -> Features:
     """Return the features of a candidate."""
-    return Features(candidate.greedy, candidate.mean_logprob, candidate.code.count("\n") + 1)
+    return Features(candidate.greedy, candidate.mean_logprob, candidate.code)
 
 
 def evidence(candidate: Ranked, score: Scorer = likelihood) -> tuple[float, ...]:
@@ -66,8 +67,9 @@ def evidence(candidate: Ranked, score: Scorer = likelihood) -> tuple[float, ...]
     )
 
 
-def order(candidates: Iterable[R], score: Scorer = likelihood) -> list[R]:
-    """Return the candidates best first, each program once."""
+def order(candidates: Iterable[R], score: Scorer | None = None) -> list[R]:
+    """Return the candidates best first, each program once; by the learned ranking, if the user has one."""
+    score = score or in_force() or likelihood
     seen: set[str] = set()
     kept: list[R] = []
     for candidate in sorted(candidates, key=lambda one: evidence(one, score)):

@@ -275,6 +275,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "ctypes": "puts up the walls: namespaces of the kernel",
     },
     "nl2code_model.host.llamacpp_process": {"asyncio.create_subprocess_exec": "the engine's own process"},
+    "nl2code_model.tune.experiment": {"subprocess": "runs `nl2code tune` and `host stop`"},
     "nl2code_model.tune.history": {"subprocess": "reads the user's own git history, with git's hooks off"},
     "nl2code_model.tune.run": {"subprocess": "starts the training processes"},
     "nl2code_model.models.sources": {

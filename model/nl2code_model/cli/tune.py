@@ -16,7 +16,7 @@ from nl2code_server import config
 from nl2code_server.feedback.identity import project_id
 from nl2code_server.feedback.log import database
 
-from ..tune import dataset, export, plan
+from ..tune import dataset, export, plan, rerank
 from ..tune.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def tune(
     report = plan.report(
         data, recipe, parameters=plan.parameters(settings.model), gpu=plan.has_gpu(settings.device)
     )
+    ranking, report["ranking"] = rerank.learn(rerank.examples(records, recipe.cuts), data.parts.held_out)
     if export_ is not None:
         report["files"] = export.write(data, export_.absolute())
     if json_ and (dry_run or export_ is not None):
@@ -103,6 +104,7 @@ def tune(
 
     options = Options(
         model=settings.model,
+        engine=settings.engine,
         device=settings.device,
         threads=settings.threads,
         processes=processes,
@@ -110,11 +112,14 @@ def tune(
         task_limit=tasks,
     )
     outcome = run(data, recipe, options, _tell)
+    if options.promote:
+        rerank.use(ranking)
     if sys.stderr.isatty():
         errors.print()
     if json_:
         result = {name: getattr(outcome, name) for name in ("version", "passed", "promoted")}
-        typer.echo(json.dumps({**result, "report": outcome.verdict.report}, ensure_ascii=False))
+        told = {**result, "report": outcome.verdict.report, "ranking": report["ranking"]}
+        typer.echo(json.dumps(told, ensure_ascii=False))
     else:
         _show(outcome)
     if not outcome.passed:
@@ -191,6 +196,10 @@ def _explain(report: dict[str, Any], *, to: Console) -> None:
         )
     if report["seconds_estimated"]:
         to.print(f"about {_duration(report['seconds_estimated'])} of training here, perhaps three times that")
+    ranking = report["ranking"]
+    to.print(
+        f"order of several answers: {'learnt' if ranking['used'] else 'as it was, ' + ranking['reason']}"
+    )
     for line in report["missing"]:
         to.print(f"missing: {line}")
 

@@ -12,6 +12,7 @@ from nl2code_server.feedback.redact import redact
 from nl2code_server.feedback.tracker import similarity
 from nl2code_server.lang.context import Around
 from nl2code_server.lang.document import Snapshot
+from nl2code_server.lang.prompt import PROMPT_VERSION
 
 from ..evaluate import tasks
 from ..evaluate.isolate import Isolation
@@ -23,8 +24,8 @@ from .clean import parses
 from .compare import Score, Verdict, judge
 from .prompts import situation
 from .recipe import GateLimits
-from .rows import Asked, Row
-from .speak import Said, answers
+from .rows import Asked, Row, fingerprint
+from .speak import Kept, Said, answers
 
 MAX_TOKENS = 256
 REPLAYED = 3
@@ -77,26 +78,48 @@ async def compare(
     held_out: Sequence[Row],
     limits: GateLimits,
     *,
+    folder: Path,
+    own: Path,
     task_limit: int = 0,
     max_tokens: int = MAX_TOKENS,
     tell: Tell = lambda _: None,
 ) -> Verdict:
-    """Ask both, by name and folder of their adapters, and judge. What was turned down is no example of anything."""
+    """Ask both, by name and folder of their adapters, and judge. What was turned down is no example of anything.
+
+    Answers are kept in `folder` until the run is over; those of the model itself to our own tasks stay in `own`.
+    """
     wanted = [row for row in held_out if row.desirable]
     ours = own_tasks(for_replay=False, limit=task_limit)
-    requests = [*(row.asked for row in wanted), *(one.asked for one in ours)]
+    total = len(wanted) + len(ours)
     scores: list[tuple[list[Score], list[Score]]] = []
-    for what, (name, folder) in (("what serves", before), ("the new adapter", after)):
-        await engine.use_adapter(name if folder else "", folder)
+    for what, (name, adapter) in (("what serves", before), ("the new adapter", after)):
+        await engine.use_adapter(name if adapter else "", adapter)
+        kept = Kept(folder / f"said-{name or 'model'}.json")
+        tasks_kept = kept if adapter else kept_of_model(engine, own)
 
         def told(done: int, what: str = what) -> None:
-            tell(f"asking {what}: {done} of {len(requests)}")
+            tell(f"asking {what}: {done} of {total}")
 
-        said = await answers(engine, requests, max_tokens=max_tokens, tell=told)
-        held = [_likeness(row, one) for row, one in zip(wanted, said, strict=False)]
-        scores.append((held, _tested(ours, said[len(wanted) :])))
+        said = await answers(
+            engine, [row.asked for row in wanted], max_tokens=max_tokens, kept=kept, tell=told
+        )
+        held = [_likeness(row, one) for row, one in zip(wanted, said, strict=True)]
+        said = await answers(
+            engine,
+            [one.asked for one in ours],
+            max_tokens=max_tokens,
+            kept=tasks_kept,
+            tell=lambda done, told=told: told(len(wanted) + done),  # type: ignore[misc]
+        )
+        scores.append((held, _tested(ours, said)))
     (held_before, tasks_before), (held_after, tasks_after) = scores
     return judge((held_before, held_after), (tasks_before, tasks_after), limits)
+
+
+def kept_of_model(engine: Engine, folder: Path) -> Kept:
+    """Return the answers of the model itself to our own tasks, which hold nothing of the user's."""
+    made_by = fingerprint([engine.name, engine.model, PROMPT_VERSION, tasks.VERSION])[:12]
+    return Kept(folder / f"answers-{made_by}.json")
 
 
 def _likeness(row: Row, said: Said) -> Score:

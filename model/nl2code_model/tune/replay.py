@@ -13,7 +13,7 @@ from nl2code_server.platform import write_private
 from ..evaluate import tasks
 from ..evaluate.isolate import Isolation
 from ..host.engine import Engine
-from .gate import MAX_TOKENS, own_tasks, passes
+from .gate import MAX_TOKENS, kept_of_model, own_tasks, passes
 from .rows import Row, fingerprint, row_json, row_of
 from .speak import answers
 
@@ -33,7 +33,7 @@ async def rows(
         return []
     path = folder / f"replay-{fingerprint([engine.model, PROMPT_VERSION, tasks.VERSION])[:12]}.jsonl"
     if not path.exists():
-        made = await _made(engine, tell)
+        made = await _made(engine, folder, tell)
         write_private(path, "".join(json.dumps(row_json(row)) + "\n" for row in made))
     kept = [row_of(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     return spread(kept, count)
@@ -47,14 +47,15 @@ def spread(kept: Sequence[Row], count: int) -> list[Row]:
     return [replace(row, id=f"{row.id}/{n}") if n else row for n in rounds for row in kept][:count]
 
 
-async def _made(engine: Engine, tell: Callable[[str], None]) -> list[Row]:
+async def _made(engine: Engine, folder: Path, tell: Callable[[str], None]) -> list[Row]:
     ours = own_tasks(for_replay=True)
     await engine.use_adapter("", None)
 
     def told(done: int) -> None:
         tell(f"asking the model itself: {done} of {len(ours)}")
 
-    said = await answers(engine, [one.asked for one in ours], max_tokens=MAX_TOKENS, tell=told)
+    kept = kept_of_model(engine, folder)
+    said = await answers(engine, [one.asked for one in ours], max_tokens=MAX_TOKENS, kept=kept, tell=told)
     with Isolation() as isolation:
         return [
             Row(

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from typing import Any
 from nl2code_server.errors import HostError, Nl2CodeError
 from nl2code_server.platform import end_group, lock, paths, private_folder, write_private
 
+from ..host.engine import Engine
 from ..models.source import find, read_json
 from . import export, gate, lora_gguf, plan, replay
 from .compare import Verdict
 from .dataset import Dataset
 from .recipe import Recipe
-from .registry import REPORT, Registry
+from .registry import REPORT, Registry, Version
 from .rows import fingerprint
 from .speak import speaking
 from .swap import Told, tell_hosts
@@ -31,6 +33,8 @@ from .train import PROGRESS, QUIET, RESULT, Task
 
 FORMAT = 1
 POLL = 0.5  # s
+ADDED = "added"
+"""Names the version that a run has put into the registry."""
 LOG_LINES = 5
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -42,6 +46,8 @@ class Options:
     """How a run is made, beside its recipe."""
 
     model: str
+    engine: str = "auto"
+    """What answers for the gate: the engine that would serve."""
     device: str = "auto"
     threads: int = 0
     processes: int = 1
@@ -103,20 +109,25 @@ def _tune(data: Dataset, recipe: Recipe, options: Options, tell: Tell, root: Pat
     adapter = folder / str(result["adapter"])
     if lora_gguf.convertible(source.config):
         lora_gguf.write(adapter, dict(source.config), adapter / lora_gguf.FILE)
-    serving = registry.current()
-    tell({"doing": "comparing with what serves"})
-    verdict = asyncio.run(_compared(registry, adapter, data, recipe, options, tell))
-    manifest = {
-        "format": FORMAT,
-        "base": {"id": source.id, "parameters": source.parameters, "dtype": source.dtype},
-        "before": serving.name if serving else "",
-        "recipe": recipe.as_json(),
-        "data": data.manifest(),
-        "training": result,
-        "options": asdict(options),
-        "gate_passed": verdict.passed,
-    }
-    version = registry.add(adapter, manifest, {REPORT: json.dumps(verdict.report, indent=1)})
+    else:
+        options = replace(options, engine="torch")  # the only one that can serve it
+    version, verdict = _added(folder, registry)
+    if version is None or verdict is None:
+        serving = registry.current()
+        tell({"doing": "comparing with what serves"})
+        verdict = asyncio.run(_compared(registry, adapter, folder, data, recipe, options, tell))
+        manifest = {
+            "format": FORMAT,
+            "base": {"id": source.id, "parameters": source.parameters, "dtype": source.dtype},
+            "before": serving.name if serving else "",
+            "recipe": recipe.as_json(),
+            "data": data.manifest(),
+            "training": result,
+            "options": asdict(options),
+            "gate_passed": verdict.passed,
+        }
+        version = registry.add(adapter, manifest, {REPORT: json.dumps(verdict.report, indent=1)})
+        write_private(folder / ADDED, version.name)
     hosts: list[Told] = []
     promoted = verdict.passed and options.promote
     if promoted:
@@ -124,6 +135,16 @@ def _tune(data: Dataset, recipe: Recipe, options: Options, tell: Tell, root: Pat
         hosts = tell_hosts(source.id, version.name, version.folder)
     shutil.rmtree(folder)  # it holds the user's text; what was learnt is in the adapter
     return Outcome(version.name, verdict.passed, promoted, verdict, dict(version.manifest), tuple(hosts))
+
+
+def _added(folder: Path, registry: Registry) -> tuple[Version | None, Verdict | None]:
+    """Return the version that this run had added before it was killed, and what the gate said of it."""
+    try:
+        version = registry.find((folder / ADDED).read_text())
+        report = read_json(version.folder / REPORT)
+    except (OSError, Nl2CodeError):
+        return None, None
+    return version, Verdict(report["passed"], tuple(report["reasons"]), report)
 
 
 def _folder(root: Path, task: Task, data: Dataset, model: str, parameters: int) -> Path:
@@ -156,7 +177,7 @@ async def _add_replay(
     if not count:
         return
     private_folder(registry.folder)
-    async with speaking(options.model, device=options.device, threads=options.threads) as engine:
+    async with _speaker(options) as engine:
         own = await replay.rows(engine, registry.folder, count, tell=lambda text: tell({"doing": text}))
     table = export.read(folder / "sft.jsonl")
     step = max(1, len(table) // max(1, len(own)))
@@ -166,25 +187,37 @@ async def _add_replay(
 
 
 async def _compared(
-    registry: Registry, adapter: Path, data: Dataset, recipe: Recipe, options: Options, tell: Tell
+    registry: Registry,
+    adapter: Path,
+    folder: Path,
+    data: Dataset,
+    recipe: Recipe,
+    options: Options,
+    tell: Tell,
 ) -> Verdict:
     serving = registry.current()
     before = (serving.name, serving.folder) if serving else ("", None)
-    async with speaking(options.model, device=options.device, threads=options.threads) as engine:
+    async with _speaker(options) as engine:
         return await gate.compare(
             engine,
             before,
             ("new", adapter),
             data.held_out,
             recipe.gate,
+            folder=folder,
+            own=registry.folder,
             task_limit=options.task_limit,
             tell=lambda text: tell({"doing": text}),
         )
 
 
+def _speaker(options: Options) -> AbstractAsyncContextManager[Engine]:
+    return speaking(options.model, engine=options.engine, device=options.device, threads=options.threads)
+
+
 def train(folder: Path, processes: int = 1, tell: Tell = lambda _: None) -> None:
     """Run the training process, or several by accelerate; raise `HostError` with its last words if it fails."""
-    module = ["-m", "nl2code_model.tune.train", str(folder)]
+    module = ["-m", "nl2code_model.tune.train", str(folder), str(os.getpid())]
     command = [sys.executable, "-P", *module]
     if processes > 1:
         command = [sys.executable, "-P", *_launcher(folder, processes), *module]

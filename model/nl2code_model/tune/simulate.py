@@ -2,9 +2,12 @@
 
     NL2CODE_HOME=~/sim python -m nl2code_model.tune.simulate act mbpp.jsonl --events 100 --style annotated
     NL2CODE_HOME=~/sim python -m nl2code_model.tune.simulate measure mbpp.jsonl --skip 100 --limit 60
+    python -m nl2code_model.tune.simulate run mbpp.jsonl --into ~/e1
 
 The first fills the feedback log of that home, for `nl2code tune`; prompts never state the style. The second only
-looks: one line of JSON for each task, then one with the rates. The same seed gives the same decisions.
+looks: one line of JSON for each task, then one with the rates. The third is the whole `experiment`, in a home of its
+own; `gate` in the same folder tunes on that log spoilt in three ways too, and tells which of them the gate lets pass.
+The same seed gives the same decisions.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import ast
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -88,16 +92,16 @@ class Hand(Editor):
 
 def conforms(code: str, style: Style) -> bool:
     """Say whether all functions of some code are in a style; code without functions is in none."""
-    functions = _functions(code)
-    if not functions:
+    found = functions(code)
+    if not found:
         return False
-    annotated = all(_is_annotated(one) for one in functions)
-    documented = all(ast.get_docstring(one) for one in functions)
+    annotated = all(_is_annotated(one) for one in found)
+    documented = all(ast.get_docstring(one) for one in found)
     return {
         "annotated": annotated,
         "documented": documented,
         "both": annotated and documented,
-        "bare": not any(_has_hint(one) or ast.get_docstring(one) for one in functions),
+        "bare": not any(_has_hint(one) or ast.get_docstring(one) for one in found),
     }[style]
 
 
@@ -170,7 +174,8 @@ def _has_hint(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return node.returns is not None or any(one.annotation for one in arguments)
 
 
-def _functions(code: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+def functions(code: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Return the functions of some code, methods and nested ones too; none if it does not parse."""
     try:
         return [node for node in ast.walk(ast.parse(code)) if isinstance(node, _FUNCTIONS)]
     except (SyntaxError, ValueError):
@@ -237,7 +242,7 @@ def _new_part(before: str, after: str) -> str:
     tail = _common(before[head:][::-1], after[head:][::-1])
     start = after.rfind("\n", 0, head) + 1 if head and not after[:head].endswith("\n") else head
     text = after[start : len(after) - tail]
-    return text if _functions(text) else after[head : len(after) - tail]
+    return text if functions(text) else after[head : len(after) - tail]
 
 
 def _common(one: str, other: str) -> int:
@@ -285,23 +290,51 @@ def rates(looked: Sequence[Looked]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run as a command: lines of JSON on stdout, the last with the rates."""
     options = _parser().parse_args(arguments)
+    try:
+        if options.what in ("run", "gate"):
+            _experiment(options)
+        else:
+            _look(options)
+    except Nl2CodeError as error:
+        sys.exit(f"error: {error}")
+
+
+def _look(options: argparse.Namespace) -> None:
     habits = Habits(options.style, options.flipped, options.ignored, options.edits, options.seed)
     acts = options.what == "act"
     environment = {**os.environ, **({} if acts else {"NL2CODE_FEEDBACK": "off"})}
     chosen = cases(options.tasks, skip=options.skip, limit=options.events if acts else options.limit)
     looked = []
-    try:
-        for one in programme(chosen, habits if acts else None, options.style, environment):
-            looked.append(one)
-            print(json.dumps(asdict(one), ensure_ascii=False), flush=True)
-    except Nl2CodeError as error:
-        sys.exit(f"error: {error}")
+    for one in programme(chosen, habits if acts else None, options.style, environment):
+        looked.append(one)
+        print(json.dumps(asdict(one), ensure_ascii=False), flush=True)
     print(json.dumps(rates(looked)))
+
+
+def _experiment(options: argparse.Namespace) -> None:
+    from .experiment import RECIPE, Experiment, Plan
+
+    if options.tasks is None or options.into is None:
+        raise Nl2CodeError(f"{options.what} needs a set of tasks and --into FOLDER")
+    # Ended by a signal it ends what it has started, as after an error.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    plan = Plan(
+        tasks=str(options.tasks.absolute()),
+        model=options.model,
+        style=options.style,
+        events=options.events,
+        prompts=options.limit,
+        seed=options.seed,
+        threads=options.threads,
+        recipe=tuple({**RECIPE, **dict(pair.split("=", 1) for pair in options.set)}.items()),
+    )
+    experiment = Experiment(options.into.absolute(), plan)
+    print(json.dumps(experiment.run() if options.what == "run" else experiment.run_gate(), indent=1))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m nl2code_model.tune.simulate", description=__doc__)
-    parser.add_argument("what", choices=("act", "measure"))
+    parser.add_argument("what", choices=("act", "measure", "run", "gate"))
     parser.add_argument(
         "tasks", nargs="?", type=Path, help="MBPP or HumanEval as published; own tasks without it"
     )
@@ -312,6 +345,11 @@ def _parser() -> argparse.ArgumentParser:
     for name, default in (("flipped", 0.08), ("ignored", 0.2), ("edits", 0.5)):
         parser.add_argument(f"--{name}", type=float, default=default)
     parser.add_argument("--seed", type=int, default=0)
+    run = parser.add_argument_group("run")
+    run.add_argument("--into", type=Path, help="folder of the experiment; the same goes on with it")
+    run.add_argument("--model", default="auto")
+    run.add_argument("--threads", type=int, default=1, help="of the model host and of training")
+    run.add_argument("--set", action="append", default=[], metavar="PART.NAME=VALUE", help="of the recipe")
     return parser
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from nl2code_server.lang.prompt import restore
 from nl2code_server.lang.unit import complete, extract, repeats
+from nl2code_server.platform import write_private
 
 from ..host.engine import Chunk, Engine, Generation, Message
-from .rows import Asked
+from .rows import Asked, fingerprint
 
 AT_ONCE = 8
 
@@ -27,30 +31,66 @@ class Said:
     repeated: bool
 
 
-@contextlib.asynccontextmanager
-async def speaking(model: str, *, device: str = "auto", threads: int = 0) -> AsyncIterator[Engine]:
-    """Load a model in the torch engine, which tuning shares with serving."""
-    from ..host.torch_engine import TorchEngine
+class Kept:
+    """Answers in a file, so that a run that was killed asks for none of them twice."""
 
-    engine = TorchEngine(model, device=device, threads=threads)
-    await engine.start()
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+
+    def get(self, asked: Asked) -> Said | None:
+        """Return the answer to a request, if it is there."""
+        found = self._known.get(_key(asked))
+        return Said(**found) if found else None
+
+    def put(self, asked: Asked, said: Said) -> None:
+        """Keep an answer."""
+        self._known[_key(asked)] = asdict(said)
+        write_private(self._path, json.dumps(self._known))
+
+
+def _key(asked: Asked) -> str:
+    return fingerprint([asked.messages, asked.prefill, asked.depth])[:24]
+
+
+@contextlib.asynccontextmanager
+async def speaking(
+    model: str, *, engine: str = "auto", device: str = "auto", threads: int = 0
+) -> AsyncIterator[Engine]:
+    """Load a model in the engine that would serve it here."""
+    from ..host.serve import Options, choose_engine
+
+    speaker = choose_engine(Options(engine=engine, model=model, device=device, threads=threads))
+    await speaker.start()
     try:
-        yield engine
+        yield speaker
     finally:
-        await engine.stop()
+        await speaker.stop()
 
 
 async def answers(
-    engine: Engine, asked: Sequence[Asked], *, max_tokens: int, tell: Callable[[int], None] = lambda _: None
+    engine: Engine,
+    asked: Sequence[Asked],
+    *,
+    max_tokens: int,
+    kept: Kept | None = None,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> list[Said]:
-    """Return the greedy answers to requests, in their order; `tell` hears how many there are."""
+    """Return the greedy answers to requests, in their order; `tell` hears how many there are.
+
+    Those in `kept` are not asked for again, and what is asked for is put there.
+    """
     free = asyncio.Semaphore(AT_ONCE)
     done = 0
 
     async def one(request: Asked) -> Said:
         nonlocal done
-        async with free:
-            said = await answer(engine, request, max_tokens=max_tokens)
+        said = kept.get(request) if kept else None
+        if said is None:
+            async with free:
+                said = await answer(engine, request, max_tokens=max_tokens)
+            if kept:
+                kept.put(request, said)
         done += 1
         tell(done)
         return said

@@ -1,17 +1,20 @@
 """The training process: one stage after the other on the data of a run, each gone on with where it was killed.
 
-    python -m nl2code_model.tune.train RUN
+    python -m nl2code_model.tune.train RUN [PID]
     accelerate launch --num_processes 4 -m nl2code_model.tune.train RUN
 
-A process of its own, so that what libraries print reaches no editor and a run can be killed at any time.
+A process of its own, so that what libraries print reaches no editor and a run can be killed at any time. It ends when
+the process with that id is gone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nl2code_server.errors import Nl2CodeError
-from nl2code_server.platform import lower_priority, write_private
+from nl2code_server.platform import lock, lower_priority, process_alive, write_private
 
 from ..models.source import Source, find
 from . import export
@@ -29,6 +32,7 @@ TASK = "run.json"
 PROGRESS = "progress.jsonl"
 RESULT = "result.json"
 ADAPTER = "adapter"
+LOCK_TIMEOUT = 30.0  # s
 QUIET = {
     "HF_HUB_OFFLINE": "1",  # every trainer of trl reports to the hub otherwise
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -130,14 +134,15 @@ def _stage(
     trainer = trainer_for(stage, loaded, rows, training, before, target, folder / PROGRESS)
     resumed = latest_checkpoint(target)
     outcome = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    curve = _curve(trainer)
     done = {
         "rows": len(rows),
         "tokens": sum(len(ids) for row in rows for name, ids in row.items() if name.endswith("_ids")),
         "steps": trainer.state.global_step,
         "resumed_at": int(resumed.name.rpartition("-")[2]) if resumed else 0,
-        "loss_first": _losses(trainer)[0],
-        "loss_last": _losses(trainer)[-1],
-        "curve": [[one["step"], round(one["loss"], 4)] for one in trainer.state.log_history if "loss" in one],
+        "loss_first": curve[0][1],
+        "loss_last": curve[-1][1],
+        "curve": curve,
         "seconds": round(outcome.metrics["train_runtime"], 1),
         "processes": trainer.accelerator.num_processes,
         "device": loaded.device.type,
@@ -163,8 +168,11 @@ def _done(target: Path) -> dict[str, Any] | None:
     return done
 
 
-def _losses(trainer: Any) -> list[float]:
-    return [round(one["loss"], 4) for one in trainer.state.log_history if "loss" in one] or [0.0]
+def _curve(trainer: Any) -> list[tuple[int, float]]:
+    """Return the loss of each step, those before a kill included."""
+    return [(one["step"], round(one["loss"], 4)) for one in trainer.state.log_history if "loss" in one] or [
+        (0, 0.0)
+    ]
 
 
 def _is_main() -> bool:
@@ -177,13 +185,30 @@ def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")}
 
 
+def _end_with(pid: int) -> None:
+    """End this process when that one is gone, however it went: whoever starts it again must not train beside it."""
+
+    def watch() -> None:
+        while process_alive(pid):
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
 def main() -> None:
     """Run as a process: exit 1 with one line on stderr if it cannot be done."""
     lower_priority()
+    folder = Path(sys.argv[1]).absolute()
+    if len(sys.argv) > 2:
+        _end_with(int(sys.argv[2]))
     try:
-        run(Path(sys.argv[1]).absolute())
+        with lock(folder / "train.lock", timeout=LOCK_TIMEOUT) if _is_main() else contextlib.nullcontext():
+            run(folder)
     except Nl2CodeError as error:
         sys.exit(f"error: {error}")
+    except TimeoutError:
+        sys.exit(f"error: another process trains in {folder}")
 
 
 if __name__ == "__main__":
