@@ -28,6 +28,7 @@ from ..platform import free_bytes, paths, physical_cores, private_folder, total_
 State = Literal["ok", "warn", "fail"]
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 GIB = 1 << 30
+CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,13 @@ async def model_checks(settings: config.Settings) -> list[Check]:
     if settings.endpoint:
         return [await _endpoint(settings)]
     engine = _engine(settings)
-    return [engine, *([await _model(settings)] if engine.state != "fail" else []), *await _hosts(settings)]
+    faster = _faster_vectors() if settings.engine != "torch" else ()
+    return [
+        engine,
+        *faster,
+        *([await _model(settings)] if engine.state != "fail" else []),
+        *await _hosts(settings),
+    ]
 
 
 def editor_checks() -> Iterator[Check]:
@@ -223,6 +230,23 @@ def _engine(settings: config.Settings) -> Check:
     if missing := asked.stdout.split():
         return Check("model half", "fail", f"{python} lacks {', '.join(missing)}", install)
     return Check("model half", "ok", f"{', '.join(wanted)} in {python}")
+
+
+def _faster_vectors() -> Iterator[Check]:
+    """Say what a llama.cpp built on this machine could use and the wheel, which is made for any, does not."""
+    try:
+        told = CPUINFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no Linux
+        return
+    flags = next((line.split() for line in told.splitlines() if line.startswith("flags")), [])
+    if unused := [name for name in ("avx512f", "avx512_vnni", "avx_vnni", "amx_int8") if name in flags]:
+        yield Check(
+            "vectors",
+            "ok",
+            f"the llama.cpp wheel uses AVX2; this CPU has {', '.join(unused)} too",
+            "A llama.cpp built here may be faster: `nl2code bench decode --help` says how to compare; "
+            "build its llama-server with -DGGML_NATIVE=ON and set endpoint to its address",
+        )
 
 
 async def _model(settings: config.Settings) -> Check:

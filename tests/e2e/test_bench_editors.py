@@ -72,6 +72,17 @@ def test_load_loses_nothing_and_counts_what_was_generated(monkeypatch: pytest.Mo
     assert data["wasted_part"] == pytest.approx(
         1 - data["offered_tokens"] / data["generated_tokens"], abs=0.01
     )
+    assert data["requests"] > len(TEXT)
+    assert data["unanswered"] == 0
+    assert 0 <= data["longest_queue"] <= data["queue_limit"]
+    assert 0 <= data["cancelled_part"] <= data["wasted_part"]
+
+
+def test_tokens_of_requests_that_were_taken_back_are_those_that_no_finished_one_accounts_for() -> None:
+    told = {"generated_tokens_total": 200.0, "prompt_tokens_total": 0.0, "cached_tokens_total": 0.0}
+    found = load.summary(load.Tally(waits=[1.0, 2.0]), 10.0, told, offered_tokens=120, finished_tokens=170)
+    assert (found["cancelled_tokens"], found["cancelled_part"], found["wasted_part"]) == (30, 0.15, 0.4)
+    assert (found["p50"], found["p95"]) == (1.5, 2.0)
 
 
 def test_suggest_prints_a_table_and_a_json_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from fakes.endpoint import FakeEndpoint, Reply
 from fakes.host import calls, fake_interpreter
 from nl2code_server import __version__
 from nl2code_server.cli import app as cli
+from nl2code_server.cli import doctor
 from nl2code_server.config import SETTINGS, Settings, load
 from nl2code_server.endpoint import runtime
 from nl2code_server.endpoint.process import ensure_host
@@ -286,6 +287,27 @@ def checks(capsys: Capture, *, code: int) -> dict[str, tuple[str, str, str]]:
     told = json.loads(capsys.readouterr().out)
     assert told["ok"] is (code == 0)
     return {check["name"]: (check["state"], check["detail"], check["fix"]) for check in told["checks"]}
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ("fpu avx avx2 avx512f avx512_vnni", "avx512f, avx512_vnni"),
+        ("fpu avx2 avx_vnni", "avx_vnni"),
+        ("fpu avx2 fma", ""),
+    ],
+)
+def test_doctor_says_which_vectors_the_wheel_leaves_unused(
+    flags: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text(f"processor : 0\nflags\t\t: {flags}\n\nprocessor : 1\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(doctor, "CPUINFO", told)
+    found = list(doctor._faster_vectors())
+    assert [check.detail.partition("has ")[2] for check in found] == ([f"{named} too"] if named else [])
+    assert all(check.state == "ok" and "GGML_NATIVE" in check.fix for check in found)
+    told.unlink()
+    assert list(doctor._faster_vectors()) == []
 
 
 def test_doctor_with_an_endpoint(

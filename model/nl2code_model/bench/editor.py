@@ -30,6 +30,11 @@ class Editor:
         self._environment = {**os.environ, **environment}
         self._folder = folder
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._unanswered: set[int] = set()
+        """Requests without a reply; one that is taken back gets a reply as well."""
+        self.asked = 0
+        """Requests sent."""
+        self._all_answered = asyncio.Event()
         self._number = 0
         self._version = 0
         self._uri = ""
@@ -108,6 +113,17 @@ class Editor:
             if not future.done():
                 future.set_result(None)
 
+    async def unanswered(self) -> int:
+        """Return how many requests get no reply at all, however long one waits."""
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                while self._unanswered:
+                    self._all_answered.clear()
+                    await self._all_answered.wait()
+        except TimeoutError:
+            pass
+        return len(self._unanswered)
+
     async def ahead(self) -> dict[str, int]:
         """Return what the server has done ahead of questions so far."""
         params = {"command": "nl2code.status", "arguments": []}
@@ -131,6 +147,8 @@ class Editor:
     def _send(self, method: str, params: Any) -> asyncio.Future[Any]:
         self._number += 1
         future = self._waiting[self._number] = asyncio.get_running_loop().create_future()
+        self._unanswered.add(self._number)
+        self.asked += 1
         self._write({"id": self._number, "method": method, "params": params})
         return future
 
@@ -172,6 +190,9 @@ class Editor:
                 result = [None] * len(message["params"]["items"]) if configuration else {"applied": True}
                 self._write({"id": message["id"], "result": result})
             return
+        self._unanswered.discard(message["id"])
+        if not self._unanswered:
+            self._all_answered.set()
         future = self._waiting.pop(message["id"], None)
         if future is not None and not future.done():
             if "error" in message:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -41,11 +44,10 @@ def server(
     """
     from ..bench import server as timing
 
-    errors = Console(stderr=True)
     sizes = tuple(lines) if lines else timing.SIZES
-    with errors.status("warming up") as status:
+    with _progress("warming up") as tell:
         folder = timing.install_copilot(paths().cache / "copilot") if copilot else None
-        data = timing.report(timing.run(sizes, rounds, status.update, folder))
+        data = timing.report(timing.run(sizes, rounds, tell, folder))
     if not json_:
         _print(data, {measure.key: measure.title for measure in timing.MEASURES})
     typer.echo(json.dumps(data, ensure_ascii=False))
@@ -60,29 +62,22 @@ def decode(
         list[str] | None, typer.Option(help="llamacpp (the default) or torch; may be given several times.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    random_weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Shape (0.5b, 1.5b, 7b) to time with torch and no weights at hand; several times too."
-        ),
-    ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds in which all hosts take turns.", min=1)] = 5,
     json_: Annotated[bool, typer.Option("--json", help="Print the JSON line only.")] = False,
 ) -> None:
     """Time the engines: tokens per second, time to the first token, next to a bare llama.cpp server.
 
-    Where llama-cpp-python is installed, built on this machine, it takes part too. Some 10 minutes for one model.
+    Where llama-cpp-python is installed, built on this machine, it takes part too; some 20 minutes of compiling:
+
+        pip install --no-binary llama-cpp-python llama-cpp-python
+
+    About 100 seconds a round for a model of half a billion parameters on two CPU cores.
     """
     from ..bench import decode as timing
-    from ..bench.shapes import written
 
-    errors = Console(stderr=True)
-    with errors.status("reading the models") as status, written(random_weights or [], device) as folders:
-        models, engines = model or ["auto"], engine or ["llamacpp"]
-        if folders:
-            models, engines = [*(model or []), *folders], engine or ["torch"]
-        found = timing.contestants(models, engines, device)
-        data = timing.run(found, rounds, status.update)
+    with _progress("reading the models") as tell:
+        found = timing.contestants(model or ["auto"], engine or ["llamacpp"], device)
+        data = timing.run(found, rounds, tell)
     if not json_:
         _print_decode(data, {measure.key: measure.title for measure in timing.MEASURES})
     typer.echo(json.dumps(data, ensure_ascii=False))
@@ -116,7 +111,7 @@ def suggest(
     from ..bench.hosts import ours, peer
     from ..bench.typing import traces
 
-    with Console(stderr=True).status("loading the model") as status:
+    with _progress("loading the model") as tell:
         command, environment = ours(engine, model)
         plan = timing.Plan(
             ours=command,
@@ -125,7 +120,7 @@ def suggest(
             tutorial=transformers,
             sizes=tuple(lines) if lines else timing.SIZES,
         )
-        data = timing.run(plan, traces()[:tasks], status.update)
+        data = timing.run(plan, traces()[:tasks], tell)
     if not json_:
         _table(data, data["results"], "seconds; ratio to the plain chat, warm where ours is not cold")
     typer.echo(json.dumps(data, ensure_ascii=False))
@@ -146,8 +141,8 @@ def typing_(
     from ..bench import typing as timing
     from ..bench.hosts import ours
 
-    with Console(stderr=True).status("loading the model") as status:
-        data = timing.run(*ours(engine, model), timing.traces()[:tasks], speed=speed, tell=status.update)
+    with _progress("loading the model") as tell:
+        data = timing.run(*ours(engine, model), timing.traces()[:tasks], speed=speed, tell=tell)
     if not json_:
         _table(
             data,
@@ -174,19 +169,35 @@ def load(
     from ..bench.hosts import ours
     from ..bench.typing import traces
 
-    with Console(stderr=True).status("loading the model") as status:
+    with _progress("loading the model") as tell:
         data = timing.run(
             *ours(engine, model),
             traces(),
             editors=editors,
             seconds=seconds,
             speed=speed,
-            tell=status.update,
+            tell=tell,
         )
     if not json_:
         row = {name: value for name, value in data.items() if not isinstance(value, dict | list)}
         _table(data, [{"what": name, "value": value} for name, value in row.items()], "waits in seconds")
     typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+@contextmanager
+def _progress(first: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done: in place on a terminal, else a line for each step with the seconds gone by."""
+    errors, started = Console(stderr=True), time.monotonic()
+    if errors.is_terminal:
+        with errors.status(first) as status:
+            yield status.update
+        return
+
+    def tell(text: str) -> None:
+        typer.echo(f"{time.monotonic() - started:6.0f} s  {text}", err=True)
+
+    tell(first)
+    yield tell
 
 
 def _table(data: dict[str, Any], rows: list[dict[str, Any]], caption: str) -> None:
