@@ -227,9 +227,12 @@ class Outside(Editor):
         self.process.stdin.close()
 
     def faults(self) -> str:
-        """Return what it said, if that tells of a mistake in the server."""
+        """Return what it said, if that tells of a mistake in the server, or if it has ended otherwise than in order."""
         wrong = any(sign in self.said for sign in (b"Traceback", b"never awaited", b"never retrieved"))
-        return self.said.decode(errors="replace") if wrong else ""
+        ended = self.process.returncode
+        if not wrong and not ended:
+            return ""
+        return f"process {self.process.pid}, status {ended}:\n{self.said.decode(errors='replace')}"
 
     async def leave(self) -> None:
         """Say goodbye and wait for the end, which is in order."""

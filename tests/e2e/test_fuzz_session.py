@@ -361,7 +361,7 @@ class Sessions(Documents):
 
     def look(self) -> None:
         editor = self.editor
-        assert not editor.task.done(), "the session has ended"
+        assert not editor.task.done(), f"the session has ended {editor.faults()}"
         assert editor.answered <= editor.asked, "answered more often than asked"
         for number, result in editor.results.items():
             assert result.get("code") != INTERNAL_ERROR, f"request {number}: {result}"
@@ -419,7 +419,7 @@ class Sessions(Documents):
                 for question in self.editor.questions:
                     self.editor.send({"id": question["id"], "result": None})
                 self.editor.questions.clear()
-                assert not self.editor.task.done(), "the session has ended"
+                assert not self.editor.task.done(), f"the session has ended {self.editor.faults()}"
                 await asyncio.sleep(0.01)
 
     async def _abandon(self) -> None:
