@@ -227,7 +227,7 @@ class Outside(Editor):
         self.process.stdin.close()
 
     def faults(self) -> str:
-        """Return what it said, if that tells of a mistake in the server, or if it has ended otherwise than in order."""
+        """Return what it said, if that tells of a mistake in the server, or if it ended otherwise than in order."""
         wrong = any(sign in self.said for sign in (b"Traceback", b"never awaited", b"never retrieved"))
         ended = self.process.returncode
         if not wrong and not ended:
