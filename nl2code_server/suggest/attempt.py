@@ -152,7 +152,7 @@ class Attempt:
             client,
             await self._outgoing(client.endpoint, step.prompt),
             step.sampling(random.getrandbits(31)),
-            max_tokens=budget.tokens_for_next(self.tokens, self.suggester.settings.max_tokens),
+            max_tokens=budget.tokens_for_next(self.tokens, self._most(step)),
             seconds=budget.seconds_for_next() if self.candidates else None,
             lead=step.lead,
             hint=step.hint,
@@ -175,6 +175,10 @@ class Attempt:
         self.trace.raw.append(answer.raw)
         self.trace.checks.append(list(candidate.checks))
         self.trace.examples.append(list(candidate.examples))
+
+    def _most(self, step: Try) -> int:
+        most = self.suggester.settings.max_tokens
+        return min(most, step.most) if step.most else most
 
     async def _outgoing(self, endpoint: Endpoint, prompt: Prompt) -> Prompt:
         """Return a prompt as it may leave: without secrets, if it goes to another machine."""

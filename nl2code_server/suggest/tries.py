@@ -19,6 +19,7 @@ from .normal_form import normal_form
 from .program import called_by
 from .rank import order
 from .repair import best_wrong, repair_prompt
+from .think import thinking_prompt
 
 MOST = 6
 """Answers at most for one instruction, besides the further candidates that are wanted."""
@@ -26,9 +27,12 @@ MOST = 6
 REPAIR_AT = 3
 """After so many wrong answers the next one is a repair."""
 
-_TIMES, _WORTH = 4, 180
+_TIMES, _WORTH = 5, 480
 """The search ends when it has cost so many times the first answer's tokens, but not below so many tokens: what has
 not been found by then is seldom found."""
+
+_LONGER, _LONG = 3, 220
+"""An answer with an explanation may be so many times longer than the first one, and in any case so many tokens."""
 
 _PATIENCE = 2
 """So many answers more while the best one does without what the file imports for it."""
@@ -55,6 +59,8 @@ class Try:
     """The code's first characters, which the model goes on from where the endpoint lets it."""
     hint: str = ""
     """A comment that the model sees above the lead; not part of the code."""
+    most: int = 0
+    """Tokens at most, fewer than the user's limit; 0 leaves it at that."""
 
     def sampling(self, seed: int) -> Sampling:
         """Return how the answer is drawn; the seed makes it repeatable from the log."""
@@ -73,8 +79,9 @@ def next_try(
 ) -> Try | None:
     """Return the next question, or None if there are as many good candidates as wanted, or no hope of more.
 
-    `show` says that the model may be shown a wrong answer. Samples have the hint: it makes more of them right, and
-    every third goes without, because what one way of asking never finds another may.
+    The first answer is short: most are right, and all are waited for. After a wrong one the answers explain
+    themselves, which makes more of them right; further ones that were wished for have the hint, but for every third,
+    because what one way of asking never finds another may. `show` says that the model may be shown a wrong answer.
     """
     if not candidates:
         return Try("sample" if fresh else "greedy", prompt, _WARM if fresh else 0.0, lead)
@@ -90,7 +97,10 @@ def next_try(
     if wrong and not repaired and (len(candidates) == REPAIR_AT or best_wrong(wrong).faults):
         return Try("repair", repair_prompt(prompt, best_wrong(wrong), show=show), _WARM, lead, hint)
     temperature = _HOT if repeats(candidates) else _WARM
-    return Try("sample", prompt, temperature, lead, "" if len(candidates) % 3 == 0 else hint)
+    if not wrong:
+        return Try("sample", prompt, temperature, lead, "" if len(candidates) % 3 == 0 else hint)
+    most = max(_LONGER * candidates[0].answer.tokens, _LONG)
+    return Try("sample", thinking_prompt(prompt), temperature, lead, most=most)
 
 
 def repeats(candidates: Sequence[Candidate]) -> bool:

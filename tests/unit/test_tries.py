@@ -84,11 +84,11 @@ def test_the_search_ends_when_it_costs_too_much_but_not_for_who_asked_for_severa
             for one, count in zip(wrong(*"1234"), tokens, strict=False)
         ]
 
-    assert step(of(100, 250)).origin == "sample"
-    assert next_try(PROMPT, of(100, 250, 50)) is None
-    assert step(of(20, 60, 60)).origin == "repair"
-    assert next_try(PROMPT, of(20, 60, 100)) is None
-    assert step(of(20, 60, 100), wanted=2).origin == "repair"
+    assert step(of(100, 350)).origin == "sample"
+    assert next_try(PROMPT, of(100, 350, 50)) is None
+    assert step(of(20, 200, 200)).origin == "repair"
+    assert next_try(PROMPT, of(20, 200, 260)) is None
+    assert step(of(20, 200, 260), wanted=2).origin == "repair"
     assert step(of(500)).origin == "sample"
 
 
@@ -205,15 +205,34 @@ def test_the_same_program(one: str, two: str, same: bool) -> None:
     assert (normal_form(one) == normal_form(two)) is same
 
 
-def test_samples_see_the_example_above_the_lead_but_not_every_one() -> None:
+def test_after_a_wrong_answer_the_model_explains_itself() -> None:
+    assert "docstring" not in step([]).prompt.messages[-1][1]
+    after = step(wrong("1"), lead="def f", hint="# f(1) -> 2\n")
+    assert "docstring that explains step by step" in after.prompt.messages[-1][1]
+    assert after.prompt.messages[:-1] == PROMPT.messages[:-1]
+    assert (after.lead, after.hint, after.temperature > 0) == ("def f", "", True)
+    assert after.prompt.messages[-1][1].startswith(PROMPT.messages[-1][1])
+    inside = replace(PROMPT, frame=replace(PROMPT.frame, place="body"))
+    found = next_try(inside, wrong("1"))
+    assert found is not None and "Begin with comments" in found.prompt.messages[-1][1]
+
+
+def test_an_explained_answer_may_be_longer_but_not_endless() -> None:
+    def most(tokens: int) -> int:
+        one = wrong("1")[0]
+        return step([replace(one, answer=replace(one.answer, tokens=tokens))]).most
+
+    assert step([]).most == 0
+    assert most(20) == most(60) > 60
+    assert most(200) == 600
+
+
+def test_further_answers_see_the_example_above_the_lead_but_not_every_one() -> None:
     hint = hint_for("    def gcd", find_examples("gcd(12, 18) == 6"))
     assert hint == "    # gcd(12, 18) -> 6\n"
-    assert [step(wrong(*bodies), lead="def f", hint=hint).hint for bodies in ("", "1", "12", "1234")] == [
-        "",
-        hint,
-        hint,
-        hint,
-    ]
+    good = [candidate(f"def f(x):\n    return {number}", "verified") for number in range(4)]
+    found = [step(good[:count], wanted=5, lead="def f", hint=hint).hint for count in range(5)]
+    assert found == ["", hint, hint, "", hint]
 
 
 @pytest.mark.parametrize(
