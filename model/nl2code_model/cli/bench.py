@@ -14,6 +14,9 @@ from rich.table import Table
 
 from nl2code_server.platform import paths
 
+BETWEEN_LINES = 5.0
+"""Seconds between two lines of progress, at least."""
+
 app = typer.Typer(help="Time nl2code on this machine.", no_args_is_help=True)
 
 
@@ -62,6 +65,12 @@ def decode(
         list[str] | None, typer.Option(help="llamacpp (the default) or torch; may be given several times.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    random_weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Shape (0.5b, 1.5b, 7b) to time with torch and no weights at hand; several times too."
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds in which all hosts take turns.", min=1)] = 5,
     json_: Annotated[bool, typer.Option("--json", help="Print the JSON line only.")] = False,
 ) -> None:
@@ -74,9 +83,13 @@ def decode(
     About 100 seconds a round for a model of half a billion parameters on two CPU cores.
     """
     from ..bench import decode as timing
+    from ..bench.shapes import written
 
-    with _progress("reading the models") as tell:
-        found = timing.contestants(model or ["auto"], engine or ["llamacpp"], device)
+    with _progress("reading the models") as tell, written(random_weights or [], device) as folders:
+        models, engines = model or ["auto"], engine or ["llamacpp"]
+        if folders:
+            models, engines = [*(model or []), *folders], engine or ["torch"]
+        found = timing.contestants(models, engines, device)
         data = timing.run(found, rounds, tell)
     if not json_:
         _print_decode(data, {measure.key: measure.title for measure in timing.MEASURES})
@@ -193,8 +206,13 @@ def _progress(first: str) -> Iterator[Callable[[str], None]]:
             yield status.update
         return
 
+    told = 0.0
+
     def tell(text: str) -> None:
-        typer.echo(f"{time.monotonic() - started:6.0f} s  {text}", err=True)
+        nonlocal told
+        if time.monotonic() - told >= BETWEEN_LINES:
+            told = time.monotonic()
+            typer.echo(f"{told - started:6.0f} s  {text}", err=True)
 
     tell(first)
     yield tell
