@@ -76,7 +76,7 @@ def decode(
 ) -> None:
     """Time the engines: tokens per second, time to the first token, next to a bare llama.cpp server.
 
-    Where llama-cpp-python is installed, built on this machine, it takes part too; some 20 minutes of compiling:
+    Where llama-cpp-python is installed, built on this machine, it takes part too (a C++ compiler and cmake needed):
 
         pip install --no-binary llama-cpp-python llama-cpp-python
 
