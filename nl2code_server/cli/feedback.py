@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,6 +22,7 @@ from ..feedback.anonymise import anonymous_rows
 from ..feedback.events import SCHEMA_VERSION, EventKind
 from ..feedback.identity import project_id
 from ..feedback.log import database
+from ..feedback.moments import moment
 from ..feedback.redact import strip_code
 from ..feedback.store import Logged, Purged, Record, Store, Tally
 from ..platform import write_private
@@ -33,7 +32,6 @@ from .feedback_import import import_
 
 EVENTS: tuple[str, ...] = get_args(EventKind)
 _TABLE_ROWS = 50
-_UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -237,14 +235,10 @@ def _asks() -> bool:
 
 def _moment(text: str) -> float | None:
     """Read a date, a date with a time, or an age."""
-    if not text:
-        return None
-    if age := re.fullmatch(r"(\d{1,6})([mhdw])", text):
-        return time.time() - int(age[1]) * _UNITS[age[2]]
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError) as error:
-        raise typer.BadParameter(f"{text!r} is no date; say 2026-11-23, 2026-11-23T18:00 or 7d") from error
+        return moment(text) if text else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _event(logged: Logged, *, no_code: bool) -> dict[str, Any]:

@@ -136,6 +136,27 @@ def figures(
     return store.read(lambda connection: _figures(connection, since, recent, step))
 
 
+def no_figures(since: float | None = None) -> Figures:
+    """Return what there is to say where nothing was logged."""
+    return Figures(
+        time.time(),
+        since,
+        None,
+        None,
+        "day",
+        0,
+        Group("", 0),
+        [],
+        [],
+        [],
+        [],
+        None,
+        [],
+        [],
+        [0] * (len(EDGES) + 1),
+    )
+
+
 def wilson(hits: int, of: int, z: float = 1.96) -> tuple[float, float]:
     """Return the interval of a share."""
     share = hits / of

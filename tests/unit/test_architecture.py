@@ -267,6 +267,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "nl2code_model.bench.suggest": {"subprocess": "starts the tutorial that it measures"},
     "nl2code_model.evaluate.client": {"subprocess": "starts the language server that it measures"},
     "nl2code_model.evaluate.product": {"subprocess": "stops the model host that the measured server started"},
+    "nl2code_model.report.prospects": {"subprocess": "asks `nl2code tune --dry-run`"},
     "nl2code_model.evaluate.isolate": {"subprocess": "starts the process that runs hidden tests"},
     "nl2code_model.evaluate.inside": {
         "compile": "reads hidden tests",

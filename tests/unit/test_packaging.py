@@ -80,7 +80,7 @@ def test_who_installs_the_wheel_can_set_an_editor_up(unpacked: Path, tmp_path: P
 def test_the_wheel_has_no_leftovers(wheel: list[str]) -> None:
     ours = [name for name in wheel if ".dist-info/" not in name and not name.startswith(EDITORS)]
     kinds = {Path(name).suffix for name in ours}
-    assert kinds <= {".py", ".toml", ".typed", ".jsonl", ".md", ".j2"}
+    assert kinds <= {".py", ".toml", ".typed", ".jsonl", ".md", ".j2", ".css", ".js"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel)
     assert any(name.endswith(".dist-info/entry_points.txt") for name in wheel)
 

@@ -1,0 +1,1 @@
+"""The page that shows how it goes: figures of the log, plots of them, tuning runs; as one file or live."""
