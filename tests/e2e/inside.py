@@ -19,6 +19,8 @@ from nl2code_server.lsp.transport import Protocol
 Json = Any
 
 INTERNAL_ERROR = -32603
+PATIENCE = 120.0
+"""Seconds for an answer, on a machine that has much else to do."""
 
 
 class Text:
@@ -140,7 +142,7 @@ class Editor(ABC):
                 await asyncio.wait([news, self.task], return_when=asyncio.FIRST_COMPLETED)
                 news.cancel()
 
-    async def request(self, number: Json, method: str, params: Json, *, seconds: float = 20) -> Json:
+    async def request(self, number: Json, method: str, params: Json, *, seconds: float = PATIENCE) -> Json:
         """Send a request and return `{"result": …}` or the error."""
         self.send({"id": number, "method": method, "params": params})
         await self.wait_for([number], seconds)
@@ -161,7 +163,7 @@ class Editor(ABC):
         """Say goodbye and wait for the end."""
         await self.request("shutdown", "shutdown", None)
         self.notify("exit", None)
-        await asyncio.wait_for(self.task, 20)
+        await asyncio.wait_for(self.task, PATIENCE)
 
 
 class Inside(Editor):

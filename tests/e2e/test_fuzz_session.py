@@ -27,6 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from e2e import inside
 from e2e.door import GCD, fenced
 from e2e.fuzzed import (
     COMMANDS,
@@ -414,7 +415,7 @@ class Sessions(Documents):
             self.run(self._abandon())
 
     async def _settle(self) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(inside.PATIENCE):
             while self.editor.waiting:
                 for question in self.editor.questions:
                     self.editor.send({"id": question["id"], "result": None})
@@ -428,7 +429,7 @@ class Sessions(Documents):
             await asyncio.wait([self.editor.task], timeout=20)
 
 
-@pytest.mark.timeout(SECONDS + 200)
+@pytest.mark.timeout(SECONDS + 600)
 def test_sessions() -> None:
     ends = time.monotonic() + SECONDS
     with FakeEndpoint() as endpoint, asyncio.Runner() as runner, Faults() as faults:
