@@ -84,11 +84,7 @@ def over_time(figures: Figures, adapters: Sequence[Run] = ()) -> Spec:
                 "field": "what",
                 "scale": {"domain": names, "range": [[1, 0], [6, 3]]},
             },
-            "shape": {
-                "field": "what",
-                "scale": {"domain": names, "range": ["circle", "diamond"]},
-                "legend": None,
-            },
+            "shape": {"field": "what", "scale": {"domain": names, "range": ["circle", "diamond"]}},
         },
     }
     made: list[Spec] = [
@@ -162,7 +158,7 @@ def by(groups: Sequence[Group], width: int = NARROW) -> Spec:
         "field": "name",
         "type": "nominal",
         "sort": [name_of(group) for group in shown],
-        "axis": {"title": None, "grid": True, "labelLimit": 330},
+        "axis": _names([name_of(group) for group in shown]) | {"grid": True},
     }
     x = _share("share")
     bottom: Spec = {"field": "low", "type": "quantitative"}
@@ -229,11 +225,7 @@ def speed(figures: Figures) -> Spec:
                 "x": _time(figures),
                 "y": _count("seconds", "seconds"),
                 "color": _colours("what", names, [BLUE, ORANGE]),
-                "strokeDash": {
-                    "field": "what",
-                    "scale": {"domain": names, "range": [[1, 0], [6, 3]]},
-                    "legend": None,
-                },
+                "strokeDash": {"field": "what", "scale": {"domain": names, "range": [[1, 0], [6, 3]]}},
             },
         },
         NARROW + 60,
@@ -243,7 +235,7 @@ def speed(figures: Figures) -> Spec:
 
 def nothing(reasons: Sequence[Nothing]) -> Spec:
     """Requests that came to nothing, by reason: bars."""
-    shown = [
+    shown: list[Spec] = [
         {"reason": plain(one.reason or one.outcome, 70), "n": one.requests, "order": order}
         for order, one in enumerate(reasons[:GROUPS])
     ]
@@ -251,7 +243,7 @@ def nothing(reasons: Sequence[Nothing]) -> Spec:
         "field": "reason",
         "type": "nominal",
         "sort": {"field": "order"},
-        "axis": {"title": None, "labelLimit": 360},
+        "axis": _names([one["reason"] for one in shown]),
     }
     x: Spec = {"field": "n", "type": "quantitative", "axis": None}
     bars: Spec = {"mark": {"type": "bar", "color": GREY, "cornerRadiusEnd": 2}, "encoding": {"x": x, "y": y}}
@@ -286,7 +278,6 @@ def curves(run: Run) -> Spec:
                 "strokeDash": {
                     "field": "stage",
                     "scale": {"domain": names, "range": [[1, 0], [6, 3], [2, 2]][: len(names)]},
-                    "legend": None,
                 },
             },
         },
@@ -304,7 +295,7 @@ def gate(runs: Sequence[Run]) -> Spec:
         if side
     ]
     order = [run.name for run in runs]
-    y: Spec = {"field": "run", "type": "nominal", "sort": order, "axis": {"title": None, "grid": True}}
+    y: Spec = {"field": "run", "type": "nominal", "sort": order, "axis": _names(order) | {"grid": True}}
     x: Spec = {
         "field": "gain",
         "type": "quantitative",
@@ -378,6 +369,12 @@ def _time(figures: Figures, *, band: bool = False) -> Spec:
             | {"format": "", "values": shown, "labelExpr": "timeFormat(toDate(datum.value), '%d %b')"},
         }
     return {"field": "time", "type": "temporal", "timeUnit": unit, "axis": axis}
+
+
+def _names(names: Sequence[str]) -> Spec:
+    """Return an axis with room for names in whatever font the reader has."""
+    longest = max(map(len, names), default=0)
+    return {"title": None, "labelLimit": 460, "minExtent": round(7.4 * longest) + 8}
 
 
 def _share(field: str) -> Spec:

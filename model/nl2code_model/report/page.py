@@ -39,6 +39,11 @@ class Plot:
     rows: Sequence[Sequence[str]]
 
     @property
+    def wide(self) -> bool:
+        """Whether a small screen should scroll it rather than make it small."""
+        return bool(self.spec.get("width", 0) > charts.NARROW * 2)
+
+    @property
     def svg(self) -> Markup:
         """Draw it."""
         return Markup(drawn(self.spec, f"{self.title}. {self.says}", self.key))  # noqa: S704 - see `draw`
