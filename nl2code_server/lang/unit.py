@@ -13,7 +13,7 @@ from .syntax import parse
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[ \t]*$", re.MULTILINE)
 _DEFINITION = re.compile(r"(?:async\s+def|def|class)\s+(\w+)")
 # What small models add after the code that was asked for.
-_EXTRA_NAMES = re.compile(r"^(main|test_?\w*|example\w*|demo\w*|run_?tests?)$")
+_EXTRA_NAMES = re.compile(r"^(main|test_?\w*|example\w*|demo\w*|run_?tests?|(?:check|verify)_?\w*)$")
 _REPEATED_LINES = 8
 _REPEATED_BLOCKS = 4
 
@@ -108,7 +108,7 @@ def _own_lines(text: str, frame: Frame) -> list[str]:
         expanded = line.expandtabs(4)
         indent = len(expanded) - len(expanded.lstrip())
         outside = indent < frame.depth and not stripped.startswith((")", "]", "}", "#"))
-        if outside or (indent <= frame.depth and seen and _ends_unit(stripped, frame)):
+        if outside or (indent <= frame.depth and seen and _ends_unit(stripped, frame, lines[:number])):
             return _without_lead(lines[:number])
         if indent <= frame.depth and _DEFINITION.match(stripped):
             seen += 1
@@ -133,7 +133,7 @@ def _dedent(code: str) -> str:
     return "\n".join(line[margin:] if not line[:margin].strip() else line for line in lines)
 
 
-def _ends_unit(line: str, frame: Frame) -> bool:
+def _ends_unit(line: str, frame: Frame, above: list[str]) -> bool:
     """Tell whether a line at the unit's own depth, below its first definition, no longer belongs to it."""
     if frame.place not in ("module", "class"):
         return False
@@ -141,7 +141,7 @@ def _ends_unit(line: str, frame: Frame) -> bool:
     if definition is None:
         return not line.startswith("@") and not _continues(line)
     name = definition[1]
-    if name in frame.instruction:
+    if name in frame.instruction or any(name in one for one in above):
         return False
     return bool(_EXTRA_NAMES.match(name)) or (frame.place == "class" and not _several(frame.instruction))
 
@@ -165,7 +165,8 @@ def _without_trials(code: str) -> str:
     """Drop a leading or trailing part that only tries the code out: definitions named main, test…, demo…"""
     lines = code.split("\n")
     for span in reversed(_spans(code)):
-        if span.name and _EXTRA_NAMES.match(span.name) and span.start_row > 0:
+        needed = any(span.name in line for line in lines[: span.start_row])
+        if span.name and _EXTRA_NAMES.match(span.name) and span.start_row > 0 and not needed:
             del lines[span.start_row : span.end_row + 1]
         else:
             break

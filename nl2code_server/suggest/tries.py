@@ -27,9 +27,8 @@ MOST = 6
 REPAIR_AT = 3
 """After so many wrong answers the next one is a repair."""
 
-_TIMES, _WORTH = 5, 480
-"""The search ends when it has cost so many times the first answer's tokens, but not below so many tokens: what has
-not been found by then is seldom found."""
+_WORTH = 300
+"""The search ends when it has cost so many tokens: what has not been found by then is seldom found."""
 
 _LONGER, _LONG = 3, 220
 """An answer with an explanation may be so many times longer than the first one, and in any case so many tokens."""
@@ -79,9 +78,9 @@ def next_try(
 ) -> Try | None:
     """Return the next question, or None if there are as many good candidates as wanted, or no hope of more.
 
-    The first answer is short: most are right, and all are waited for. After a wrong one the answers explain
-    themselves, which makes more of them right; further ones that were wished for have the hint, but for every third,
-    because what one way of asking never finds another may. `show` says that the model may be shown a wrong answer.
+    The first answer is short: most are right, and all are waited for. After a wrong one comes an answer that explains
+    itself, then short ones that see the hint, but for every third: what one way of asking never finds another may.
+    `show` says that the model may be shown a wrong answer.
     """
     if not candidates:
         return Try("sample" if fresh else "greedy", prompt, _WARM if fresh else 0.0, lead)
@@ -97,10 +96,18 @@ def next_try(
     if wrong and not repaired and (len(candidates) == REPAIR_AT or best_wrong(wrong).faults):
         return Try("repair", repair_prompt(prompt, best_wrong(wrong), show=show), _WARM, lead, hint)
     temperature = _HOT if repeats(candidates) else _WARM
-    if not wrong:
-        return Try("sample", prompt, temperature, lead, "" if len(candidates) % 3 == 0 else hint)
-    most = max(_LONGER * candidates[0].answer.tokens, _LONG)
-    return Try("sample", thinking_prompt(prompt), temperature, lead, most=most)
+    if wrong and len(candidates) == 1:
+        most = max(_LONGER * candidates[0].answer.tokens, _LONG)
+        return Try("sample", thinking_prompt(prompt), temperature, lead, most=most)
+    lead = (wrong and _signature(lead, candidates[0])) or lead
+    return Try("sample", prompt, temperature, lead, "" if len(candidates) % 3 == 0 else hint)
+
+
+def _signature(lead: str, first: Candidate) -> str:
+    """Return the first answer's first line, which need not be written again; empty if it may be what is wrong."""
+    match = re.match(rf"{re.escape(lead)}\(.*\).*:[ \t]*\n", first.answer.raw) if lead else None
+    misfit = any("argument" in run.got for run in first.examples)
+    return match[0] if match and not misfit else ""
 
 
 def repeats(candidates: Sequence[Candidate]) -> bool:
@@ -111,8 +118,7 @@ def repeats(candidates: Sequence[Candidate]) -> bool:
 
 def _dear(candidates: Sequence[Candidate]) -> bool:
     """Tell whether the answers have cost more than the instruction seems to be worth."""
-    spent = sum(candidate.answer.tokens for candidate in candidates)
-    return len(candidates) > 1 and spent >= max(_TIMES * candidates[0].answer.tokens, _WORTH)
+    return len(candidates) > 1 and sum(candidate.answer.tokens for candidate in candidates) >= _WORTH
 
 
 def _may_be_better(best: Candidate, candidates: Sequence[Candidate]) -> bool:

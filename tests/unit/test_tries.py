@@ -84,11 +84,11 @@ def test_the_search_ends_when_it_costs_too_much_but_not_for_who_asked_for_severa
             for one, count in zip(wrong(*"1234"), tokens, strict=False)
         ]
 
-    assert step(of(100, 350)).origin == "sample"
-    assert next_try(PROMPT, of(100, 350, 50)) is None
-    assert step(of(20, 200, 200)).origin == "repair"
-    assert next_try(PROMPT, of(20, 200, 260)) is None
-    assert step(of(20, 200, 260), wanted=2).origin == "repair"
+    assert step(of(100, 150)).origin == "sample"
+    assert next_try(PROMPT, of(100, 150, 50)) is None
+    assert step(of(20, 100, 100)).origin == "repair"
+    assert next_try(PROMPT, of(20, 100, 180)) is None
+    assert step(of(20, 100, 180), wanted=2).origin == "repair"
     assert step(of(500)).origin == "sample"
 
 
@@ -205,13 +205,14 @@ def test_the_same_program(one: str, two: str, same: bool) -> None:
     assert (normal_form(one) == normal_form(two)) is same
 
 
-def test_after_a_wrong_answer_the_model_explains_itself() -> None:
+def test_after_the_first_wrong_answer_the_model_explains_itself() -> None:
     assert "docstring" not in step([]).prompt.messages[-1][1]
     after = step(wrong("1"), lead="def f", hint="# f(1) -> 2\n")
     assert "docstring that explains step by step" in after.prompt.messages[-1][1]
     assert after.prompt.messages[:-1] == PROMPT.messages[:-1]
     assert (after.lead, after.hint, after.temperature > 0) == ("def f", "", True)
     assert after.prompt.messages[-1][1].startswith(PROMPT.messages[-1][1])
+    assert "docstring" not in step(wrong("1", "2")).prompt.messages[-1][1]
     inside = replace(PROMPT, frame=replace(PROMPT.frame, place="body"))
     found = next_try(inside, wrong("1"))
     assert found is not None and "Begin with comments" in found.prompt.messages[-1][1]
@@ -225,6 +226,24 @@ def test_an_explained_answer_may_be_longer_but_not_endless() -> None:
     assert step([]).most == 0
     assert most(20) == most(60) > 60
     assert most(200) == 600
+
+
+@pytest.mark.parametrize(
+    ("raw", "got", "lead"),
+    [
+        ("def f(x):\n    return 1", "1", "def f(x):\n"),
+        ("def f(x: int) -> int: \n    return 1", "1", "def f(x: int) -> int: \n"),
+        ("def f(x): return 1", "1", "def f"),
+        ("def f(\n    x):\n    return 1", "1", "def f"),
+        ("def f_of(x):\n    return 1", "1", "def f"),
+        ("def f(x, y):\n    return 1", "TypeError: f() missing 1 required positional argument", "def f"),
+    ],
+)
+def test_what_follows_goes_on_from_the_first_answers_head(raw: str, got: str, lead: str) -> None:
+    first, *rest = wrong("1", "2", "3", "4")
+    run = ExampleRun("f(1)", "2", got, False)
+    first = replace(first, answer=replace(first.answer, raw=raw), examples=(run,))
+    assert step([first, rest[0]], lead="def f").lead == lead
 
 
 def test_further_answers_see_the_example_above_the_lead_but_not_every_one() -> None:

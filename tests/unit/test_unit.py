@@ -173,3 +173,15 @@ def test_a_copy_of_what_the_file_has_is_dropped_if_something_is_left() -> None:
     assert without_known(copy, {"total"}) == copy
     assert without_known(new, {"total"}) == new
     assert without_known("total = 3", {"total"}) == "total = 3"
+
+
+def test_the_unit_ends_where_the_model_begins_to_check_itself() -> None:
+    code = "def gcd(a, b):\n    return check_both(a, b)\n"
+    helper, trial = (
+        "\n\ndef check_both(a, b):\n    return a\n",
+        "\n\ndef check_solution():\n    assert gcd(1, 1)\n",
+    )
+    unit = extract(f"{code}{helper}{trial}```", MODULE)
+    assert unit is not None and unit.code == f"{code}{helper}".rstrip()
+    assert complete(f"{code}{trial}", MODULE)
+    assert not complete(f"{code}{helper}", MODULE)
