@@ -27,7 +27,7 @@ from nl2code_model.tune.train import ADAPTER, PROGRESS, Task, run
 from nl2code_server.errors import HostError
 
 pytestmark = [
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(600),
     # Of transformers about the arguments that trl gives it.
     pytest.mark.filterwarnings("ignore::FutureWarning:transformers"),
     pytest.mark.filterwarnings("ignore:.*:DeprecationWarning"),
@@ -40,7 +40,7 @@ SMALL = {
     "training.sft_rate": "0.005",
     "training.kto_rate": "0.002",
     "training.dpo_rate": "0.002",
-    "training.checkpoint_steps": "2",
+    "training.checkpoint_steps": "100",
 }
 
 
@@ -134,8 +134,9 @@ def test_killed_and_gone_on_with_it_comes_to_the_same(
     class Killed(BaseException):
         """The process ends here."""
 
-    whole = run(_prepared(tmp_path / "whole", tiny_llama.folder, ("sft", "kto"), **{"training.epochs": "3"}))
-    folder = _prepared(tmp_path / "killed", tiny_llama.folder, ("sft", "kto"), **{"training.epochs": "3"})
+    values = {"training.epochs": "3", "training.checkpoint_steps": "2"}
+    whole = run(_prepared(tmp_path / "whole", tiny_llama.folder, ("sft", "kto"), **values))
+    folder = _prepared(tmp_path / "killed", tiny_llama.folder, ("sft", "kto"), **values)
     log = stages.Progress.on_log
 
     for stage, step in (("sft", 5), ("kto", 7)):

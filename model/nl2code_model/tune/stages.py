@@ -111,7 +111,7 @@ def _common(training: Training, loaded: Loaded, folder: Path) -> dict[str, Any]:
         "disable_tqdm": True,
         "seed": training.seed,
         "use_cpu": not cuda,
-        "bf16": cuda,
+        "bf16": cuda or training.bfloat16,
         "gradient_checkpointing": cuda,
         "dataloader_pin_memory": cuda,
     }
