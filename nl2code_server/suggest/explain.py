@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def explain(trace: Trace) -> str:
     """Tell a decision from end to end as Markdown: what was asked, what came, what was checked, what came of it."""
     lines = [
-        f"- **instruction** ({trace.kind}): {trace.instruction}",
+        f"- **instruction** ({trace.kind}): {_code(trace.instruction)}",
         f"- **why it was taken for a request**: {trace.detected}",
         f"- **model**: {trace.model or 'none reached'}",
         f"- **result**: {trace.result}",
@@ -27,12 +27,19 @@ def explain(trace: Trace) -> str:
     for number, raw in enumerate(trace.raw, start=1):
         lines += ["", f"### Answer {number}", "", *_block(raw), ""]
         for check in trace.checks[number - 1]:
-            lines.append(f"- {'ok' if check.ok else 'FAILED'} {check.check} {check.detail}".rstrip())
+            detail = f" {_code(check.detail)}" if check.detail else ""
+            lines.append(f"- {'ok' if check.ok else 'FAILED'} {check.check}{detail}")
         for run in trace.examples[number - 1]:
-            outcome = "ok" if run.ok else f"FAILED, got `{run.got}`"
-            lines.append(f"- example `{run.call}` = `{run.expected}`: {outcome}")
+            outcome = "ok" if run.ok else f"FAILED, got {_code(run.got)}"
+            lines.append(f"- example {_code(run.call)} = {_code(run.expected)}: {outcome}")
     lines += ["", "### Prompt", "", *_block(trace.prompt)]
     return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    """Quote a text that may be anybody's, on one line: pictures named in it would be fetched by who shows it."""
+    tick = "`" * (1 + max([0, *(len(run) for run in re.findall("`+", text))]))
+    return f"{tick} {' '.join(text.split())} {tick}"
 
 
 def _block(text: str) -> list[str]:

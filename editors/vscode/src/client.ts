@@ -9,6 +9,8 @@ import { type Report, type Status, tell } from './status';
 const DOCUMENTS = ['file', 'untitled', 'vscode-notebook-cell'].map((scheme) => ({ scheme, language: 'python' }));
 
 const ASK_AGAIN = 2;
+/** Characters. */
+const LONGEST_BUTTON = 24;
 const GONE: Report = { busy: false, problem: true, message: 'the server has stopped; its log tells why' };
 const LIFE: Record<State, Report> = {
   [State.Starting]: { busy: true, problem: false, message: 'starting' },
@@ -91,6 +93,10 @@ export class Connection {
       connectionOptions: { maxRestartCount: 3 },
       middleware: {
         provideInlineCompletionItems: async (document, position, context, token, next) => {
+          const rest = this.offers.rest(document, position);
+          if (rest !== undefined) {
+            return [rest];
+          }
           let answer = await next(document, position, context, token);
           // On a slow machine the server's patience ends before its work does, and the editor does not ask twice.
           for (let again = 0; again < ASK_AGAIN && itemsOf(answer).length === 0 && this.status.busy; again++) {
@@ -140,23 +146,25 @@ function itemsOf(answer: Answer): readonly vscode.InlineCompletionItem[] {
 
 /**
  * Return the settings that somebody has chosen: a default sent along would hide what stands in the user's settings file.
- * Names that the server refuses are sent on, so that it can say why.
+ * Names that the server refuses are sent on, so that it can say why; but none from a folder that is not trusted, which
+ * the editor leaves out for the names of the manifest alone.
  */
 function chosenSettings(): Record<string, unknown> {
   const settings = vscode.workspace.getConfiguration('nl2code');
   const names = Object.keys(settings).filter((name) => settings.has(name) && typeof settings[name] !== 'function' && name !== 'serverPath');
-  const chosen = names.filter((name) => {
-    const found = settings.inspect(name);
-    return found?.globalValue !== undefined || settings.get(name) !== found?.defaultValue;
+  const chosen = names.map((name) => {
+    const { globalValue, defaultValue } = settings.inspect(name) ?? {};
+    const value = vscode.workspace.isTrusted ? settings.get(name) : globalValue;
+    return [name, globalValue !== undefined || value !== defaultValue ? value : undefined];
   });
-  return Object.fromEntries(chosen.map((name) => [name, settings.get(name)]));
+  return Object.fromEntries(chosen.filter(([, value]) => value !== undefined));
 }
 
-/** Put the server's question: with many answers as a list, else as a message with buttons. */
+/** Put the server's question: as a message with buttons, or as a list if its answers are too long for those. */
 async function ask({ message, actions = [] }: Question): Promise<{ title: string } | null> {
   const titles = actions.map(({ title }) => title);
   const title =
-    titles.length > 2 || message.startsWith('nl2code: which')
+    titles.some(({ length }) => length > LONGEST_BUTTON)
       ? await vscode.window.showQuickPick(titles, { title: message })
       : await vscode.window.showInformationMessage(message, ...titles);
   return title === undefined ? null : { title };

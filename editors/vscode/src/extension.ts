@@ -52,8 +52,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
     },
     'nl2code.showStatus': async () => {
       const told = await ask<object>('nl2code.status');
-      const rows = Object.entries(told ?? { state: notRunning(status) }).map(([name, value]) => `| ${name} | ${String(value)} |`);
-      await documents.open('nl2code status', ['| | |', '|---|---|', ...rows].join('\n'));
+      await documents.open('nl2code status', listed(told ?? { state: notRunning(status) }));
     },
   };
   context.subscriptions.push(
@@ -99,6 +98,12 @@ async function atCursor(command: string): Promise<void> {
 
 function notRunning(status: Status): string {
   return `The server does not run: ${status.message}.`;
+}
+
+/** Return a Markdown list of what is known, each value as code: it may be anybody's text. */
+function listed(told: object): string {
+  const known = Object.entries(told).filter(([, value]) => value !== null && value !== '');
+  return known.map(([name, value]) => `- **${name}**: \`${typeof value === 'string' ? value : JSON.stringify(value)}\``).join('\n');
 }
 
 /** Run one at a time: a call while one is at work waits for it, and then runs for all that have come meanwhile. */

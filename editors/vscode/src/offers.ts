@@ -8,6 +8,8 @@ export interface Offer {
   readonly item: vscode.InlineCompletionItem;
   readonly text: string;
   readonly start: vscode.Position;
+  /** What stands before it on its line, which it is an answer to. */
+  readonly lead: string;
 }
 
 /** Sends to the server; the language client does nothing else for this module. */
@@ -15,6 +17,9 @@ export interface Wire {
   execute(command: string, ...args: unknown[]): Promise<unknown>;
   notify(method: string, params: object): Promise<void>;
 }
+
+/** What the editor puts behind the cursor by itself. */
+const CLOSING = /^[)\]}'"]*$/;
 
 export class Offers {
   private standing: Offer | undefined;
@@ -31,6 +36,26 @@ export class Offers {
     if (!same || this.standing === undefined || !continues(this.standing, document, position)) {
       this.stand(offer);
     }
+  }
+
+  /** Return what is left of a suggestion that is typed along: there is code by then, where the server offers nothing. */
+  rest(document: vscode.TextDocument, cursor: vscode.Position): vscode.InlineCompletionItem | undefined {
+    const offer = this.standing;
+    if (offer?.document !== document) {
+      return undefined;
+    }
+    const text = unixLines(offer.text);
+    const taken = takenOf(offer, document, cursor) ?? 0;
+    if (taken === 0 || taken === text.length) {
+      return undefined;
+    }
+    const line = document.lineAt(cursor);
+    const end = CLOSING.test(line.text.slice(cursor.character)) ? line.range.end : cursor;
+    // The editor shows items of one line and of what comes below it.
+    const from = text.lastIndexOf('\n', taken - 1) + 1;
+    const start = from === 0 ? offer.start : line.range.start;
+    const item = new vscode.InlineCompletionItem(text.slice(from), new vscode.Range(start, end));
+    return Object.assign(item, { command: offer.item.command });
   }
 
   accepted(id: unknown): void {
@@ -90,7 +115,8 @@ function offered(document: vscode.TextDocument, position: vscode.Position, item:
     return undefined;
   }
   const text = typeof item.insertText === 'string' ? item.insertText : item.insertText.value;
-  return { id, document, item, text, start: item.range?.start ?? position };
+  const start = item.range?.start ?? position;
+  return { id, document, item, text, start, lead: leadOf(document, start) };
 }
 
 function continues(offer: Offer, document: vscode.TextDocument, position: vscode.Position): boolean {
@@ -99,11 +125,15 @@ function continues(offer: Offer, document: vscode.TextDocument, position: vscode
 
 /** Return how many UTF-16 units of the suggestion stand before the cursor; undefined if something else does. */
 function takenOf(offer: Offer, document: vscode.TextDocument, cursor: vscode.Position): number | undefined {
-  if (cursor.isBefore(offer.start)) {
+  if (cursor.isBefore(offer.start) || leadOf(document, offer.start) !== offer.lead) {
     return undefined;
   }
   const before = unixLines(document.getText(new vscode.Range(offer.start, cursor)));
   return unixLines(offer.text).startsWith(before) ? before.length : undefined;
+}
+
+function leadOf(document: vscode.TextDocument, position: vscode.Position): string {
+  return document.lineAt(position).text.slice(0, position.character);
 }
 
 function unixLines(text: string): string {

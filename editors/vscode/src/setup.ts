@@ -7,7 +7,8 @@ import { Failed, run } from './run';
 import { findServer, isProgram, onPath, ownEnvironment, PROGRAM, scriptIn } from './server';
 import { tell } from './status';
 
-const PYTHONS = process.platform === 'win32' ? ['python.exe'] : ['python3.13', 'python3.12', 'python3.11', 'python3'];
+const PYTHON = process.platform === 'win32' ? 'python.exe' : 'python';
+const PYTHONS = process.platform === 'win32' ? [PYTHON] : ['python3.13', 'python3.12', 'python3.11', 'python3'];
 const IS_RECENT = 'import sys; sys.exit(sys.version_info < (3, 11))';
 const EXAMPLE = '# write a function computing the gcd of two numbers, e.g. gcd(12, 18) == 6';
 
@@ -114,7 +115,7 @@ export class Setup {
     for (const python of PYTHONS.flatMap(onPath).filter(isProgram)) {
       if (await this.isRecent(python)) {
         await this.shown('nl2code: making an environment', (token) => run(python, ['-m', 'venv', environment], this.log, { token }));
-        return this.into(scriptIn(environment, path.basename(PYTHONS[0] ?? '').startsWith('python.') ? 'python.exe' : 'python'));
+        return this.into(scriptIn(environment, PYTHON));
       }
     }
     throw new Failed('no Python 3.11 or newer is on PATH');

@@ -38,8 +38,14 @@ export class Status implements vscode.Disposable {
   /** No icon that turns: it would have the window painted anew all the time, while the user types. */
   private draw(report: Report): void {
     const icon = report.problem ? '$(warning)' : report.busy ? '$(ellipsis)' : '$(sparkle)';
-    this.item.text = `${icon} nl2code: ${shortened(report.message)}`;
-    this.item.tooltip = `nl2code: ${report.message}\nClick for what can be done.`;
+    const text = `${icon} nl2code: ${shortened(report.message)}`;
+    const tooltip = `nl2code: ${report.message}\nClick for what can be done.`;
+    // What is set is sent to the window, be it the same as before; while a comment is typed that would be at each key.
+    if (text === this.item.text && tooltip === this.item.tooltip) {
+      return;
+    }
+    this.item.text = text;
+    this.item.tooltip = tooltip;
     this.item.backgroundColor = report.problem ? new vscode.ThemeColor('statusBarItem.warningBackground') : undefined;
   }
 

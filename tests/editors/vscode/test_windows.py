@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from fakes.host import calls, fake_interpreter
 
 from .browser import Browser
 from .conftest import profile_in
-from .workbench import Editor, Rig, running, servers, until
+from .workbench import Rig, running, servers, until
 
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(600)]
 
@@ -57,35 +56,3 @@ def test_the_end_of_the_editor_ends_the_server(
         assert len(servers(profile.home)) == 1
         editor.process.terminate()
         until(lambda: not servers(profile.home), "the end of the server", seconds=5)
-
-
-def test_a_hostile_folder_changes_nothing(editor: Editor, model: FakeEndpoint, tmp_path: Path) -> None:
-    folder, taken = tmp_path / "hostile", tmp_path / "taken"
-    program = folder / ".venv" / "bin" / "nl2code-server"
-    for path in (program, folder / "nl2code-server", folder / ".vscode" / "settings.json"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"#!/bin/sh\necho $0 >> {taken}\n")
-        path.chmod(0o755)
-    with FakeEndpoint() as evil:
-        settings = {
-            "serverPath": str(program),
-            "endpoint": evil.url,
-            "api_key": "sk-not-a-key",
-            "model": str(folder / "model.gguf"),
-            "python": str(program),
-            "database": str(taken),
-            "log_file": str(taken),
-        }
-        named = {f"nl2code.{name}": value for name, value in settings.items()}
-        named |= {"python.defaultInterpreterPath": str(program)}
-        (folder / ".vscode" / "settings.json").write_text(json.dumps(named))
-        (folder / "a.py").write_text("")
-        window = editor.open(folder, "a.py")
-        before = len(model.chats)
-        window.type("# write a function for the gcd of x and y, e.g. gcd(12, 18) == 6")
-        window.wait_for_ghost("return a")
-        assert len(model.chats) > before
-        assert window.run("nl2code.status")["endpoint"] == model.url
-        assert evil.requests == []
-        assert not taken.exists()
-        window.close()
