@@ -28,6 +28,8 @@ class Ranked(Protocol):
     def agreement(self) -> int: ...
     @property
     def faults(self) -> int: ...
+    @property
+    def unused(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def evidence(candidate: Ranked, score: Scorer = likelihood) -> tuple[float, ...]
     return (
         _CLASS[candidate.status],
         candidate.faults,
+        candidate.unused,
         -candidate.agreement,
         -score(features_of(candidate)),
     )

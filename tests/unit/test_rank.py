@@ -21,6 +21,7 @@ class Tried:
     greedy: bool = False
     agreement: int = 0
     faults: int = 0
+    unused: int = 0
 
 
 def test_verdict_before_likelihood() -> None:
@@ -34,6 +35,14 @@ def test_a_wrong_value_is_less_bad_than_an_undefined_name() -> None:
     unknown = Tried("return n", "failed", -0.1, True, faults=1)
     wrong = Tried("return 4", "failed", -2.0)
     assert order([unknown, wrong]) == [wrong, unknown]
+
+
+def test_what_uses_the_imports_made_for_it_comes_first() -> None:
+    without = Tried("return cents / 100", "valid", -0.1, True, unused=1)
+    using = Tried("return format_cents(cents)", "valid", -2.0)
+    assert order([without, using]) == [using, without]
+    verified = Tried("return 1", "verified", unused=1)
+    assert order([using, verified]) == [verified, using]
 
 
 def test_the_same_program_is_offered_once() -> None:
