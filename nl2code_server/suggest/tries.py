@@ -98,7 +98,7 @@ def next_try(
     temperature = _HOT if repeats(candidates) else _WARM
     if wrong and len(candidates) == 1:
         most = max(_LONGER * candidates[0].answer.tokens, _LONG)
-        return Try("sample", thinking_prompt(prompt), temperature, lead, most=most)
+        return Try("sample", thinking_prompt(prompt), 0.0, lead, most=most)
     lead = (wrong and _signature(lead, candidates[0])) or lead
     return Try("sample", prompt, temperature, lead, "" if len(candidates) % 3 == 0 else hint)
 

@@ -64,7 +64,7 @@ async def test_a_failed_example_leads_to_another_try() -> None:
     with FakeEndpoint([f"{WRONG}```", f"{GCD}```"], owned_by="nl2code") as fake:
         async with suggesting(fake) as suggester:
             outcome = await suggester.suggest(job(COMMENT))
-        assert [chat.body["temperature"] for chat in fake.chats] == [0.0, 0.8]
+        assert [chat.body["temperature"] for chat in fake.chats] == [0.0, 0.0]
     assert [found.status for found in outcome.suggestions] == ["verified", "failed"]
     failed = outcome.suggestions[1].examples[0]
     assert (failed.expected, failed.got, failed.ok) == ("6", "216", False)

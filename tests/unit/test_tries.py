@@ -210,7 +210,7 @@ def test_after_the_first_wrong_answer_the_model_explains_itself() -> None:
     after = step(wrong("1"), lead="def f", hint="# f(1) -> 2\n")
     assert "docstring that explains step by step" in after.prompt.messages[-1][1]
     assert after.prompt.messages[:-1] == PROMPT.messages[:-1]
-    assert (after.lead, after.hint, after.temperature > 0) == ("def f", "", True)
+    assert (after.lead, after.hint, after.temperature) == ("def f", "", 0.0)
     assert after.prompt.messages[-1][1].startswith(PROMPT.messages[-1][1])
     assert "docstring" not in step(wrong("1", "2")).prompt.messages[-1][1]
     inside = replace(PROMPT, frame=replace(PROMPT.frame, place="body"))
