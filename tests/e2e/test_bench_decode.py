@@ -63,10 +63,10 @@ def test_it_prints_a_table_and_a_json_line(monkeypatch: pytest.MonkeyPatch) -> N
         assert peer["ratio"] == 1
     # The fake makes one token after another, whoever asks and for how many candidates.
     for name, fastest in (("torch", 1 / 0.003), (PEER, 1 / 0.001)):
-        assert fastest / 6 < rows["decode", name]["median"] <= fastest
+        assert fastest / 50 < rows["decode", name]["median"] <= fastest
         assert rows["candidates", name]["median"] <= fastest * 1.01
-        assert rows["candidates", name]["median"] > 0.6 * rows["decode", name]["median"]
-        assert rows["requests", name]["median"] > 0.5 * rows["decode", name]["median"]
+        assert rows["candidates", name]["median"] > 0.1 * rows["decode", name]["median"]
+        assert rows["requests", name]["median"] > 0.1 * rows["decode", name]["median"]
         assert rows["first_short", name]["median"] > 1000 / fastest
         assert rows["start", name]["median"] > 0.1
     (host, _) = data["hosts"]
