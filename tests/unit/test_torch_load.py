@@ -34,7 +34,7 @@ def reconfigure(folder: Path, **changes: object) -> Source:
     ("name", "version", "message"),
     [
         ("torch", "2.9.1", r"torch 2\.9\.1 is too old: the torch engine needs 2\.10 .*nl2code\[torch\]"),
-        ("transformers", "5.2.0", r"transformers 5\.2\.0 is too old: the torch engine needs 5\.3"),
+        ("transformers", "5.2.0", r"transformers 5\.2\.0 is too old: the torch engine needs 5\.17"),
         ("transformers", "4.57.1", r"too old"),
         ("torch", None, r"needs torch, which is not installed .*nl2code\[torch\]"),
     ],
@@ -58,7 +58,7 @@ def test_libraries_that_are_missing_or_unsafe(
 
 def test_newer_libraries_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        metadata, "version", {"torch": "3.0.0+cu140", "transformers": "5.10.0.dev0"}.__getitem__
+        metadata, "version", {"torch": "3.0.0+cu140", "transformers": "5.100.0.dev0"}.__getitem__
     )
     require_libraries()
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # Older ones run code from a config (CVE-2026-4372) or corrupt memory when loading (CVE-2026-24747).
-OLDEST = {"torch": (2, 10), "transformers": (5, 3)}
+OLDEST = {"torch": (2, 10), "transformers": (5, 17)}
 DEVICES = ("auto", "cuda", "mps", "cpu")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 INSTALL = 'run: pip install "nl2code[torch]"'
