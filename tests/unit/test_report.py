@@ -150,7 +150,9 @@ def test_the_policy_lets_in_the_pages_own_style_and_nothing_else(hostile: Path) 
     assert found and style
     digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
     policy = found[1].replace("&#39;", "'")
-    assert policy == (f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'")
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def test_an_empty_log_has_a_page(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def render(content: Content) -> str:
 @cache
 def policy(*, live: bool) -> str:
     """Return the content security policy: nothing is loaded, and only our own style and script run."""
-    told = ["default-src 'none'", f"style-src {_hash('page.css')}", "base-uri 'none'"]
+    told = ["default-src 'none'", f"style-src {_hash('page.css')}", "img-src data:", "base-uri 'none'"]
     if live:
         told += [f"script-src {_hash('page.js')}", "connect-src 'self'"]
     told.append("form-action 'self'" if live else "form-action 'none'")

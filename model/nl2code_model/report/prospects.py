@@ -10,7 +10,13 @@ from typing import Any
 
 from nl2code_server.platform import end_group
 
-COMMAND = (sys.executable, "-P", "-m", "nl2code_server.cli", "tune", "--dry-run", "--json")
+_PROGRAM = """
+from nl2code_server.platform import lower_priority
+from nl2code_server.cli.app import main
+lower_priority()
+main(["tune", "--dry-run", "--json"])
+"""
+COMMAND = (sys.executable, "-P", "-c", _PROGRAM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ GRACE = 2  # s
 PERIODS = {"": None, "90d": 90, "30d": 30, "7d": 7}  # days
 HEADERS = {
     "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none, a browser would not say the origin of a form either
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
