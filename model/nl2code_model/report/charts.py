@@ -52,7 +52,7 @@ CONFIG: Spec = {
         "title": None,
         "symbolStrokeWidth": 2,
         "symbolSize": 70,
-        "columnPadding": 18,
+        "columnPadding": 36,
     },
     "header": {"labelColor": INK, "labelFontSize": 12, "title": None},
     "line": {"strokeWidth": 2.2},
