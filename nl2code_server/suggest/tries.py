@@ -24,6 +24,9 @@ from .think import thinking_prompt
 MOST = 6
 """Answers at most for one instruction, besides the further candidates that are wanted."""
 
+EXPLAINED = 2
+"""So many answers after a wrong first one explain themselves, the first of them without chance."""
+
 REPAIR_AT = 3
 """After so many wrong answers the next one is a repair."""
 
@@ -78,9 +81,9 @@ def next_try(
 ) -> Try | None:
     """Return the next question, or None if there are as many good candidates as wanted, or no hope of more.
 
-    The first answer is short: most are right, and all are waited for. After a wrong one comes an answer that explains
-    itself, then short ones that see the hint, but for every third: what one way of asking never finds another may.
-    `show` says that the model may be shown a wrong answer.
+    The first answer is short: most are right, and all are waited for. After a wrong one come two that explain
+    themselves, then short ones that see the hint, but for every third: what one way of asking never finds another
+    may. `show` says that the model may be shown a wrong answer.
     """
     if not candidates:
         return Try("sample" if fresh else "greedy", prompt, _WARM if fresh else 0.0, lead)
@@ -96,9 +99,10 @@ def next_try(
     if wrong and not repaired and (len(candidates) == REPAIR_AT or best_wrong(wrong).faults):
         return Try("repair", repair_prompt(prompt, best_wrong(wrong), show=show), _WARM, lead, hint)
     temperature = _HOT if repeats(candidates) else _WARM
-    if wrong and len(candidates) == 1:
+    if wrong and len(candidates) <= EXPLAINED:
+        cold = len(candidates) == 1
         most = max(_LONGER * candidates[0].answer.tokens, _LONG)
-        return Try("sample", thinking_prompt(prompt), 0.0, lead, most=most)
+        return Try("sample", thinking_prompt(prompt), 0.0 if cold else temperature, lead, most=most)
     lead = (wrong and _signature(lead, candidates[0])) or lead
     return Try("sample", prompt, temperature, lead, "" if len(candidates) % 3 == 0 else hint)
 

@@ -242,7 +242,8 @@ async def test_wrong_answers_lead_to_a_repair_that_is_told_what_is_wrong() -> No
         async with suggesting(fake) as suggester:
             outcome = await suggester.suggest(job(COMMENT))
         sample, repair = (fake.chats[number].body["messages"] for number in (2, 3))
-    assert sample[-1]["content"].endswith("# gcd(12, 18) -> 6\ndef gcd(a, b):\n")
+    assert sample[-1]["content"].endswith("```python\ndef gcd")
+    assert sample[-2]["content"].endswith("with examples.")
     assert [message["role"] for message in repair] == ["system", "user", "assistant", "user", "assistant"]
     assert "return a * b" in repair[2]["content"]
     assert "`gcd(12, 18)` must give `6`, not end in `216`" in repair[3]["content"]

@@ -205,14 +205,17 @@ def test_the_same_program(one: str, two: str, same: bool) -> None:
     assert (normal_form(one) == normal_form(two)) is same
 
 
-def test_after_the_first_wrong_answer_the_model_explains_itself() -> None:
+def test_after_a_wrong_answer_the_model_explains_itself_twice() -> None:
     assert "docstring" not in step([]).prompt.messages[-1][1]
     after = step(wrong("1"), lead="def f", hint="# f(1) -> 2\n")
     assert "docstring that explains step by step" in after.prompt.messages[-1][1]
     assert after.prompt.messages[:-1] == PROMPT.messages[:-1]
     assert (after.lead, after.hint, after.temperature) == ("def f", "", 0.0)
     assert after.prompt.messages[-1][1].startswith(PROMPT.messages[-1][1])
-    assert "docstring" not in step(wrong("1", "2")).prompt.messages[-1][1]
+    again = step(wrong("1", "2"))
+    assert "docstring" in again.prompt.messages[-1][1] and again.temperature > 0
+    told = [replace(one, origin="repair") for one in wrong("1", "2", "3")]
+    assert "docstring" not in step(told).prompt.messages[-1][1]
     inside = replace(PROMPT, frame=replace(PROMPT.frame, place="body"))
     found = next_try(inside, wrong("1"))
     assert found is not None and "Begin with comments" in found.prompt.messages[-1][1]
@@ -243,7 +246,8 @@ def test_what_follows_goes_on_from_the_first_answers_head(raw: str, got: str, le
     first, *rest = wrong("1", "2", "3", "4")
     run = ExampleRun("f(1)", "2", got, False)
     first = replace(first, answer=replace(first.answer, raw=raw), examples=(run,))
-    assert step([first, rest[0]], lead="def f").lead == lead
+    told = replace(rest[1], origin="repair")
+    assert step([first, rest[0], told], lead="def f").lead == lead
 
 
 def test_further_answers_see_the_example_above_the_lead_but_not_every_one() -> None:
