@@ -85,6 +85,8 @@ class Plan:
     prompts: int = 60
     own: bool = True
     """Whether our own tasks are asked too."""
+    gate_tasks: int = 0
+    """Own tasks that the gate asks; 0 is all."""
     seed: int = 0
     threads: int = 1
     recipe: tuple[tuple[str, str], ...] = tuple(RECIPE.items())
@@ -281,6 +283,8 @@ class Experiment:
             "tune",
             "--no-promote",
             "--json",
+            "--tasks",
+            str(self.plan.gate_tasks),
             *values,
         ]
         process = subprocess.Popen(
