@@ -72,8 +72,9 @@ class Download:
                     now = done * 100 // total if total else 0
                     if now != percent:
                         percent = now
-                        bar.report(f"{done >> 20} of {total >> 20} MiB", now)
-                        session.board.begin(self, State.DOWNLOADING, f"{name}: {now} %")
+                        size = f"{done / (1 << 20):.0f} of {total / (1 << 20):.0f} MiB"
+                        bar.report(size, now)
+                        session.board.begin(self, State.DOWNLOADING, f"{name}: {size}")
 
                 await pull_model(session.settings, missing.model, on_progress=show)
         except CancelledByUser:

@@ -20,6 +20,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+SIZE = 98362432
 CODE = "```python\ndef gcd(a, b):\n    while b:\n        a, b = b, a % b\n    return a\n```"
 
 
@@ -29,7 +30,8 @@ def fake_interpreter(
     """Write a command that passes for a Python interpreter with the model half, and return its path.
 
     `serve`: empty works; `slow: SECONDS` before it is ready; `die: REASON`; `brief` ends when it is ready;
-    `stubborn` ignores requests to end. `pull`: empty works; `fail: MESSAGE`; `hang`; else what it prints.
+    `stubborn` ignores requests to end. `pull`: empty works; `slow: SECONDS` after each step; `fail: MESSAGE`;
+    `hang`; else what it prints.
     Each call of a command is a line in `calls.log` beside it.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +59,8 @@ def main() -> None:
         case ["serve", *options]:
             serve(script, options)
         case ["model", "path", model, "--json"]:
-            told = {"id": model, "path": "/m.gguf", "present": script["present"], "bytes": 98362432}
+            present = script["present"] or (Path(script["folder"]) / "pulled").exists()
+            told = {"id": model, "path": "/m.gguf", "present": present, "bytes": SIZE}
             print("a warning first", file=sys.stderr)
             print(json.dumps(told), flush=True)
         case ["model", "pull", model, "--json"]:
@@ -109,11 +112,16 @@ def pull(how: str, folder: Path) -> None:
         name = "child.pid" if child == 0 else "pull.pid"
         (folder / name).write_text(str(os.getpid()))
         time.sleep(60)
-    if kind:
+    if kind not in ("", "slow"):
         sys.exit(how)
-    for done in (0, 50, 100):
-        print(json.dumps({"event": "progress", "done": done, "total": 100, "source": "package"}), flush=True)
-        print("noise of a library")
+    total = SIZE if kind else 100
+    for done in (0, total // 2, total):
+        print(
+            json.dumps({"event": "progress", "done": done, "total": total, "source": "package"}), flush=True
+        )
+        print("noise of a library", flush=True)
+        time.sleep(float(detail or 0))
+    (folder / "pulled").touch()
     print(json.dumps({"event": "done", "path": "/m.gguf"}), flush=True)
 
 

@@ -5,8 +5,6 @@ import * as vscode from 'vscode';
 const SCHEME = 'nl2code';
 /** Comes with the editor, and can be turned off. */
 const RENDERER = 'vscode.markdown-language-features';
-/** Milliseconds. */
-const LATEST = 1_000;
 
 export class Documents implements vscode.TextDocumentContentProvider {
   private readonly changed = new vscode.EventEmitter<vscode.Uri>();
@@ -24,31 +22,15 @@ export class Documents implements vscode.TextDocumentContentProvider {
   async open(title: string, markdown: string): Promise<void> {
     const uri = vscode.Uri.from({ scheme: SCHEME, path: `${title}.md` });
     this.texts.set(uri.path, markdown);
-    const known = vscode.workspace.textDocuments.find((one) => one.uri.toString() === uri.toString());
-    if (known !== undefined && known.getText() !== markdown) {
-      const arrived = change(known);
-      this.changed.fire(uri);
-      await arrived;
-    }
+    this.changed.fire(uri);
+    // The keyboard stays with the code: grey text is gone once that has lost it.
+    const where = { preview: true, preserveFocus: true, viewColumn: vscode.ViewColumn.Beside };
     if (vscode.extensions.getExtension(RENDERER) === undefined) {
-      await vscode.window.showTextDocument(uri, { preview: true, viewColumn: vscode.ViewColumn.Beside });
+      await vscode.window.showTextDocument(uri, where);
       return;
     }
-    await vscode.commands.executeCommand('markdown.showLockedPreviewToSide', uri);
-    // A page that is open already shows the text from before.
+    // Else it would take this text for the one that a page closed before has shown.
     await vscode.commands.executeCommand('markdown.preview.refresh');
+    await vscode.commands.executeCommand('vscode.openWith', uri, 'vscode.markdown.preview.editor', where);
   }
-}
-
-/** Wait for a document's next text, which comes by way of the window. */
-async function change(document: vscode.TextDocument): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, LATEST);
-    const listener = vscode.workspace.onDidChangeTextDocument((event) => event.document === document && done());
-    function done(): void {
-      clearTimeout(timer);
-      listener.dispose();
-      resolve();
-    }
-  });
 }

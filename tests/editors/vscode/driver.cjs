@@ -24,6 +24,8 @@ async function main() {
       page.on('dialog', (dialog) => dialog.accept().catch(() => {}));
       pages.set(name, page);
     },
+    // A webview is a frame in a frame; the newest is the last.
+    rendered: (name) => pages.get(name).frameLocator('iframe.webview').last().frameLocator('#active-frame').locator('body').innerHTML(),
     end: () => context.close(),
   };
   const answer = (id, reply) => process.stdout.write(`${JSON.stringify({ id, ...reply })}\n`);

@@ -101,7 +101,7 @@ def test_comment_ghost_text_tab_file_and_log(editor: Editor, tmp_path: Path) -> 
     window.press("Escape")
     window.page("setViewportSize", {"width": 1280, "height": 640})
     window.run("nl2code.explain")
-    until(lambda: "taken for a request" in "".join(window.texts(".view-lines")), "the explanation")
+    window.wait_for_rendered("taken for a request")
     _picture(window, "explain", settle=2_000)
     window.close()
 

@@ -142,19 +142,28 @@ def test_the_hover_tells_why_a_comment_is_taken(window: Window, new_file: NewFil
     assert any("takes this for a request" in one and "gcd(12, 18)" in one for one in hovers), hovers
 
 
-def test_the_status_bar_and_the_explanation_tell_what_happened(window: Window, new_file: NewFile) -> None:
+def test_the_status_bar_and_the_explanation_tell_what_happened(
+    window: Window, new_file: NewFile, model: FakeEndpoint
+) -> None:
     new_file("")
     window.type(COMMENT)
     window.wait_for_ghost("return a")
     assert window.wait_for_status("ready") == "nl2code: ready"
     window.run("nl2code.explain")
-    script = (
-        "return vscode.workspace.textDocuments"
-        ".filter(one => one.uri.scheme === 'nl2code').map(one => one.getText())"
-    )
-    [text] = until(lambda: window.ask(script), "the explanation")
-    assert "gcd(12, 18)" in text
-    assert "def gcd(a, b):" in text
+    instruction = COMMENT.removeprefix("# ")
+    page = window.wait_for_rendered(f"<code>{instruction}</code>")
+    assert "return a" in window.ghost()
+    assert "def gcd(a, b):" in page
+    assert "~~~" not in page
+    window.press("Control+End", "Enter", "Enter")
+    until(lambda: not window.ghost(), "the end of the grey text")
+    window.type(COMMENT.replace("write", "make"))
+    window.wait_for_ghost("return a")
+    window.run("nl2code.explain")
+    window.wait_for_rendered(f"<code>{instruction.replace('write', 'make')}</code>")
+    window.run("nl2code.showStatus")
+    assert "[object" not in window.wait_for_rendered(model.url)
+    window.run("workbench.action.closeEditorsInOtherGroups")
     window.run("workbench.action.closeActiveEditor")
 
 

@@ -191,6 +191,15 @@ class Window:
         """Return the messages that lie over the workbench."""
         return self.texts(TOAST)
 
+    def wait_for_rendered(self, part: str, *, seconds: float = 60) -> str:
+        """Wait until the page beside the text, rendered Markdown, has this in its HTML, and return that."""
+
+        def seen() -> str:
+            page = str(self._browser.call(None, "rendered", self.name))
+            return page if part in page else ""
+
+        return until(seen, f"a page with {part!r}", seconds=seconds)
+
     def texts(self, selector: str) -> list[str]:
         """Return the texts of what is on the page."""
         script = f"[...document.querySelectorAll({json.dumps(selector)})].map(one => one.textContent)"
