@@ -33,7 +33,7 @@ RECIPE = Recipe().with_values(
         "training.lora_alpha": "8",
         "training.batch": "2",
         "training.accumulation": "1",
-        "training.epochs": "20",
+        "training.epochs": "15",
         "training.sft_rate": "0.005",
         "training.checkpoint_steps": "2",
         "training.replay_share": "0",
@@ -138,7 +138,7 @@ async def _said(host: Record) -> str:
     prompt = prompt_for(NOT_LOGGED)
     messages = [{"role": role, "content": content} for role, content in prompt.messages]
     messages.append({"role": "assistant", "content": prompt.prefill})
-    body = {"model": host.model, "messages": messages, "max_tokens": 80, "temperature": 0}
+    body = {"model": host.model, "messages": messages, "max_tokens": 60, "temperature": 0}
     headers = {"Authorization": f"Bearer {host.token}"}
     async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=60) as http:
         answer = (await http.post(f"{host.url}/chat/completions", json=body)).json()

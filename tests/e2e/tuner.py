@@ -20,7 +20,7 @@ from nl2code_model.tune.swap import tell_hosts
 from nl2code_server.feedback.log import database
 from nl2code_server.platform import write_private
 
-STEPS = ("rows", "sft 3", "trained", "gate", "copy", "manifest", "rename", "added", "pointer", "swap")
+STEPS = ("rows", "sft 3", "gate", "rename", "added", "pointer", "swap")
 """Where a run can be killed, in order: each later fork comes past those before."""
 
 
@@ -57,7 +57,6 @@ def tune(model: str, recipe: Recipe, at: str) -> dict[str, Any]:
     def train(folder: Path, processes: int, tell: Callable[[Mapping[str, Any]], None]) -> None:
         step("rows")
         training.run(folder)
-        step("trained")
 
     def tell(line: Mapping[str, Any]) -> None:
         if str(line.get("doing", "")).startswith("asking the new adapter"):

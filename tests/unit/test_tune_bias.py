@@ -96,21 +96,16 @@ def _said(model: Path, instruction: str) -> str:
     return asyncio.run(ask())
 
 
-def test_the_gate_lets_a_good_log_pass_and_bad_ones_not(
-    tiny_llama: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    good = _good()
+def test_the_gate_lets_no_bad_log_pass(tiny_llama: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, spoil in badlogs.BAD.items():
-        found = _tuned(spoil(good, random.Random(1)), tiny_llama.folder, monkeypatch)
+        found = _tuned(spoil(_good(), random.Random(1)), tiny_llama.folder, monkeypatch)
         assert not found.passed and not found.promoted, (name, found.verdict.report)
         wanted = "median length" if name == "short" else "likeness"
         assert [reason for reason in found.verdict.reasons if wanted in reason], (name, found.verdict.reasons)
     assert _said(tiny_llama.folder, ENGLISH) == LOOP.rstrip()
-    assert _tuned(good, tiny_llama.folder, monkeypatch).promoted
-    assert _said(tiny_llama.folder, ENGLISH) == RECURSION.rstrip()
 
 
-def test_what_was_purged_is_neither_learnt_nor_left_anywhere(
+def test_a_good_log_passes_and_what_was_purged_is_neither_learnt_nor_left_anywhere(
     tiny_llama: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = paths().data / "feedback.db"

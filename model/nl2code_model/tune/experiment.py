@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nl2code_server.endpoint import runtime
 from nl2code_server.errors import HostError, Nl2CodeError
 from nl2code_server.feedback.store import Store
 from nl2code_server.platform import lock, paths, private_folder, write_private
@@ -254,6 +255,7 @@ class Experiment:
         if len(self.looked(name)) < len(cases):
             self._serve(version)
             for _ in self._ask(name, cases, None):
+                self._check(version)
                 tell(len(self.looked(name)), "")
 
     def _ask(self, name: str, cases: Sequence[Case], habits: Habits | None) -> Iterator[Looked]:
@@ -366,6 +368,15 @@ class Experiment:
             problems = [told.problem for told in tell_hosts(registry.model, version, folder)]
         if any(problems):
             raise HostError(f"the host does not change over: {problems[0]}", "run: nl2code host stop")
+
+    def _check(self, version: str) -> None:
+        """Raise `HostError` if another adapter answered than the one that is measured."""
+        with _home(self.home):
+            found = {record.adapter for record in runtime.records()}
+        if found != {version}:
+            raise HostError(
+                f"{found or 'no host'} answered, not {version or 'the model itself'}", "start again"
+            )
 
     def _stop_host(self) -> None:
         command = [sys.executable, "-P", "-m", "nl2code_server.cli", "host", "stop"]
