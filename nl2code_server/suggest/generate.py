@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -121,7 +122,7 @@ class _Hearing:
     def text(self) -> str:
         """All of it so far. Some models begin anew instead of going on from the lead."""
         said = restore(self._said)
-        return said if said.lstrip().startswith(self._lead.strip()) else self._lead + said
+        return said if _begins_anew(said, self._lead) else self._lead + said
 
     def hear(self, piece: Delta) -> bool:
         """Take a piece of the stream, and tell whether that is enough."""
@@ -143,3 +144,8 @@ class _Hearing:
         elif text.strip() in self._failed:
             self.finish = "known"
         return self.finish in ("unit", "repetition", "known")
+
+
+def _begins_anew(said: str, lead: str) -> bool:
+    """Tell whether an answer has the lead itself, perhaps below an import."""
+    return bool(lead) and bool(re.search(rf"^[ \t]*{re.escape(lead.strip())}(?!\w)", said, re.MULTILINE))
