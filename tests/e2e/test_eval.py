@@ -230,10 +230,10 @@ def test_two_configurations_take_part_on_the_same_tasks(
     path.write_text("\n".join(map(json.dumps, rows)))
 
     def answer(body: dict[str, Any]) -> str:
-        """Answer by what is asked for first; wrong by one, but when it is sampled."""
+        """Answer by what is asked for first; wrong by one, but when an explanation is asked for."""
         said = body["messages"][-1]["content"]
         number = next((n for n in (2, 3, 4) if f"plus_{n}" in said), 0)
-        given = number + (body["temperature"] == 0)
+        given = number + ("step by step" not in said)
         return f"```python\ndef plus_{number}(x):\n    return x + {given}\n```\n"
 
     with FakeEndpoint(answer) as fake:

@@ -46,7 +46,7 @@ async def test_grey_text_that_was_asked_for_is_told_in_title_status_hover_action
             generate, *_ = await editor.actions()
             assert DELETES in generate["title"]
             told = await editor.client.command("nl2code.explainLast")
-            assert f"ok risks {DELETES}" in told["text"]
+            assert f"ok risks ` {DELETES} `" in told["text"]
             await events("offered")
     with Store(store()) as opened:
         record = opened.record()
