@@ -202,7 +202,13 @@ def test_bytes() -> None:
     seen: Counter[str] = Counter()
     with asyncio.Runner() as runner, Faults() as faults:
 
-        @settings(max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=50,
+            deadline=None,
+            database=None,
+            derandomize=False,
+            suppress_health_check=list(HealthCheck),
+        )
         @given(
             st.lists(frames(), max_size=12).filter(_safe),
             st.integers(1, 40),
@@ -223,7 +229,13 @@ def test_bytes() -> None:
 def test_each_request_has_one_answer() -> None:
     with asyncio.Runner() as runner:
 
-        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=60,
+            deadline=None,
+            database=None,
+            derandomize=False,
+            suppress_health_check=list(HealthCheck),
+        )
         @given(st.lists(messages(), max_size=8))
         def look(sent: list[Json]) -> None:
             runner.run(
