@@ -166,7 +166,7 @@ async def door(
         await client.initialize(capabilities, **params)
         yield Door(client)
         if client.process.returncode is None and not client.leaving:
-            assert await client.stop() == 0
+            assert (status := await client.stop()) == 0, f"the server ended with {status}"
         assert b"Traceback" not in client.stderr, client.stderr.decode()
 
 
