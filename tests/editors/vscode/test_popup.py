@@ -1,4 +1,4 @@
-"""The list of completions and grey text: it never opens over it by itself, and opens everywhere else."""
+"""The list of completions and grey text: one gives way to the other, and neither is lost by it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ pytestmark = [pytest.mark.editor, pytest.mark.timeout(600)]
 NewFile = Callable[[str], Path]
 
 EVERYWHERE = {"other": "on", "comments": "on", "strings": "on"}
-# Another extension's completions: for every word, and after a space or a bracket.
+# Another extension's completions: for every word, and after a bracket.
 REGISTER = """
     const items = ['define', 'gcd_of', 'greatest', 'return_value'].map(name => new vscode.CompletionItem(name));
     const provider = {provideCompletionItems: () => items};
-    globalThis.others = vscode.languages.registerCompletionItemProvider('python', provider, ' ', '(');
+    globalThis.others = vscode.languages.registerCompletionItemProvider('python', provider, '(');
 """
 WATCH = """() => {
     window.lists = window.over = 0;
@@ -59,12 +59,26 @@ def seen(window: Window, what: str) -> int:
     return int(window.page("evaluate", f"window.{what}"))
 
 
+@pytest.mark.parametrize("_completions", [None], indirect=True, ids=["as installed"])
 def test_no_list_opens_while_grey_text_is_typed_along(window: Window, new_file: NewFile) -> None:
     ghost_text(window, new_file)
-    window.type("\ndef gcd(a", delay=250)
+    window.type("\ndef gcd", delay=250)
     window.wait_for_ghost("return a")
     window.page("waitForTimeout", 1_000)
     assert seen(window, "lists") == 0
+    window.press("Tab")
+    until(lambda: window.text() == f"{COMMENT}\n{GCD.rstrip()}", "the code")
+
+
+def test_grey_text_is_back_after_a_list_that_another_extension_opens(
+    window: Window, new_file: NewFile
+) -> None:
+    ghost_text(window, new_file)
+    window.type("\ndef gcd(", delay=250)
+    window.page("waitForSelector", POPUP, {"timeout": 60_000})
+    window.press("Escape")
+    window.wait_for_ghost("return a")
+    assert window.count(POPUP) == 0
     window.press("Tab")
     until(lambda: window.text() == f"{COMMENT}\n{GCD.rstrip()}", "the code")
 
