@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e import kills
+from e2e import kills, namespaces
 from fakes.rows import candidate_row, event_row, request_row
 from nl2code_server.feedback.log import FeedbackLog, unfinished
 from nl2code_server.feedback.store import Store
@@ -44,26 +41,10 @@ def test_killed_servers_lose_nothing_that_was_acknowledged(
     assert result.reads > 0 or mode == "converting"  # a short run may be over before the reader has its turn
 
 
-def _may_mount() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"]
-    return subprocess.run(probe, capture_output=True, timeout=20, check=False).returncode == 0
-
-
 def test_a_full_and_a_read_only_disk_stop_no_suggestion_and_lose_no_row(tmp_path: Path) -> None:
-    if not _may_mount():
+    if not namespaces.allowed("-rm", "mount", "-t", "tmpfs", "none", "/mnt"):
         pytest.skip("this machine lets nobody mount a disk in a namespace of their own")
-    done = subprocess.run(
-        ["unshare", "-rm", sys.executable, "-m", "e2e.disk", str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = namespaces.told("-rm", "e2e.disk", tmp_path)
     assert (told["before"], told["while full"], told["while read-only"]) == (1, 3, 2)
     assert told["logged while full"] == 1
     (full,) = told["warnings of the full disk"]

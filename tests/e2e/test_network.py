@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from e2e import namespaces
 from e2e.door import COMMENT, GCD, MARK, door, fenced
 from fakes.endpoint import FakeEndpoint
 from nl2code_server.cli import doctor_network
@@ -71,25 +71,10 @@ def test_a_server_that_would_leave_is_caught(monkeypatch: pytest.MonkeyPatch) ->
     assert "socket.getaddrinfo models.example" in detail
 
 
-def _may_be_alone() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    return subprocess.run(["unshare", "-rn", "true"], capture_output=True, check=False).returncode == 0
-
-
 def test_a_session_needs_no_network_but_loopback(tmp_path: Path) -> None:
-    if not _may_be_alone():
+    if not namespaces.allowed("-rn", "true"):
         pytest.skip("this machine gives nobody a network namespace of their own")
-    done = subprocess.run(
-        ["unshare", "-rn", sys.executable, "-m", "e2e.alone", str(tmp_path / "home")],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = namespaces.told("-rn", "e2e.alone", tmp_path / "home")
     assert told.pop("shut") is True
     assert GCD in told.pop("file")
     assert "Generate code" in told.pop("action")

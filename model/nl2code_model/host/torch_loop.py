@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from .engine import PromptTooLong
@@ -20,7 +21,7 @@ class Running(Protocol):
 R = TypeVar("R", bound=Running)
 
 
-class Loop(Generic[R]):
+class Loop(ABC, Generic[R]):
     """The requests of one model, worked on a little of each in every round. Belongs to one thread."""
 
     def __init__(self, text: Text, context: int) -> None:
@@ -41,17 +42,17 @@ class Loop(Generic[R]):
             raise PromptTooLong(len(job.prompt), self.context)
         self._waiting.append(job)
 
+    @abstractmethod
     def round(self) -> None:
         """Do a little of everything that there is to do."""
-        raise NotImplementedError
 
     def prepare(self) -> bool:
         """Do a little that later requests will be glad of, while there are none; return whether there was any."""
         return False
 
+    @abstractmethod
     def flush(self) -> None:
         """Forget all that was computed with the weights so far."""
-        raise NotImplementedError
 
     def fail(self, error: Exception) -> None:
         """Give everything up: what was computed cannot be relied on any more."""
